@@ -1,0 +1,3 @@
+//! `stentor-loadgen`: drives a fan-out server and verifies what every subscriber got.
+
+fn main() {}
