@@ -1,0 +1,80 @@
+//! Every bound of the generator, with its unit in its name.
+
+use std::time::Duration;
+
+/// The shared receive buffer of a receiver thread. One read of a backlogged connection takes at most this much, so a
+/// connection that is far behind cannot hold the thread for more than about a tenth of a millisecond.
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Handshakes in flight at once, over all receiver threads. Below the smallest usual listen backlog (128), so that
+/// a refusal is the server's word and not an overflowing queue.
+pub(crate) const HANDSHAKES_IN_FLIGHT: usize = 64;
+const _: () = assert!(HANDSHAKES_IN_FLIGHT < 128, "must stay below the smallest usual listen backlog");
+
+/// From the first SYN to the 101.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections per loopback source address: with 28,000 ephemeral ports an address, enough room is left for the ports
+/// of earlier runs that still rest in TIME_WAIT.
+pub(crate) const CONNECTIONS_PER_SOURCE: usize = 5_000;
+
+/// Descriptors we need beside the subscribers: standard streams, pollers, the publisher, `/proc` files, a child's pipe.
+pub(crate) const DESCRIPTORS_SPARE: u64 = 64;
+
+/// Bytes the publisher hands to one write when several messages are due at once.
+pub(crate) const PUBLISH_BATCH_BYTES: usize = 64 * 1024;
+
+/// The largest payload we publish.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The smallest: the stamp and the JSON around it take 48 bytes.
+pub(crate) const PAYLOAD_BYTES_MIN: usize = 64;
+
+/// How long a publisher waits for a server that takes nothing before the run fails.
+pub(crate) const PUBLISH_STALL: Duration = Duration::from_secs(30);
+
+/// How often the publisher looks at what its connection was sent (pings, a close).
+pub(crate) const PUBLISHER_SERVICE: Duration = Duration::from_millis(20);
+
+/// The drain ends when everything has arrived and nothing followed for this long (a late duplicate would show here),
+pub(crate) const DRAIN_QUIET: Duration = Duration::from_millis(100);
+/// or after this long without any delivery,
+pub(crate) const DRAIN_STALL: Duration = Duration::from_secs(3);
+/// or after this long in any case.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_STALL.as_millis());
+const _: () = assert!(DRAIN_STALL.as_millis() < DRAIN_MAX.as_millis());
+
+/// At the end the server is given this long to close its side first, which leaves no port of ours in TIME_WAIT.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Rest between the last handshake and the reading of the server's memory, so that what connecting left behind is freed.
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
+/// Between the start of the publisher thread and the grid's first time.
+pub(crate) const PUBLISH_LEAD: Duration = Duration::from_millis(20);
+
+/// The readings at both ends of the measured time are taken up to this long before the message that begins there.
+pub(crate) const READING_EARLY_NS_MAX: u64 = 5_000_000;
+const _: () = assert!(READING_EARLY_NS_MAX < PUBLISH_LEAD.as_nanos() as u64, "the first reading needs room");
+
+/// A spawned server has this long to say where it listens,
+pub(crate) const SERVER_READY: Duration = Duration::from_secs(10);
+/// and this long to end after SIGTERM before it is killed.
+pub(crate) const SERVER_STOP: Duration = Duration::from_secs(15);
+
+/// Ranges of missing sequences remembered per connection, to tell a late message from a repeated one. Worst-case
+/// memory: this x 8 bytes x connections; nothing on a connection that lost nothing.
+pub(crate) const HOLES_KEPT: usize = 64;
+
+/// A receiver thread that was busy for more than this part of the measured time was the bottleneck itself.
+pub(crate) const RECEIVER_BUSY_MAX: f64 = 0.95;
+
+/// A publisher that left its grid by more than this without having been pushed back was the bottleneck itself.
+pub(crate) const OWN_LAG_MAX_NS: u64 = 10_000_000;
+
+/// Back on the grid: what lags by less than this is no longer explained by an earlier push-back.
+pub(crate) const ON_GRID_NS: u64 = 1_000_000;
+const _: () = assert!(ON_GRID_NS < OWN_LAG_MAX_NS);
+
+/// Latencies are kept from 1 us to this, in microseconds, with three digits.
+pub(crate) const LATENCY_US_MAX: u64 = 60_000_000;

@@ -1,0 +1,275 @@
+//! The result of a run: every figure with its unit in its name, as JSON, and the two judgements over it.
+//!
+//! Contract: the names and the shape are stable; what could not be measured is null. `verified` says whether the server kept its
+//! word, `valid` whether the generator was fast enough for the figures to mean anything.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: &'static str,
+    /// True exactly when the generator was not the bottleneck.
+    pub(crate) valid: bool,
+    pub(crate) invalid_reason: Option<String>,
+    /// True exactly when every subscriber got every message once and in order, and stayed connected.
+    pub(crate) verified: bool,
+    pub(crate) url: String,
+    pub(crate) topic: String,
+    pub(crate) connections: u64,
+    pub(crate) receiver_threads: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) intended_per_s: f64,
+    pub(crate) connect_s: f64,
+    pub(crate) warmup_s: f64,
+    /// The time that all rates refer to. With an exact count of messages it ends with the last delivery.
+    pub(crate) measured_s: f64,
+    /// In the whole run, warm-up included; so are `deliveries` and all counts of the verification.
+    pub(crate) published: u64,
+    /// On the grid but never sent.
+    pub(crate) unsent: u64,
+    /// As the publisher sent them, warm-up excluded.
+    pub(crate) published_per_s: f64,
+    pub(crate) deliveries: u64,
+    pub(crate) deliveries_per_s: f64,
+    /// Megabytes (10^6) from the subscribers' sockets, frame headers included.
+    pub(crate) mb_per_s: f64,
+    pub(crate) latency_us: Latency,
+    pub(crate) gaps: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) reordered: u64,
+    pub(crate) missing: u64,
+    /// Data messages without a stamp.
+    pub(crate) unstamped: u64,
+    pub(crate) closed: u64,
+    /// `1005` for a close without code, `1006` for an end without a close frame, `violation` for broken framing.
+    pub(crate) closed_by_code: BTreeMap<String, u64>,
+    pub(crate) first_close_reason: Option<String>,
+    /// The worst, whoever caused it.
+    pub(crate) publish_lag_ms_max: f64,
+    /// The worst that no full socket explains.
+    pub(crate) publish_lag_own_ms_max: f64,
+    /// How long the publisher's socket was full.
+    pub(crate) publish_blocked_ms: f64,
+    /// Messages the server sent to the publisher.
+    pub(crate) publisher_replies: u64,
+    pub(crate) loadgen_cores: Option<f64>,
+    /// The busiest receiver thread: the part of the measured time it ran,
+    pub(crate) receiver_ran_max: Option<f64>,
+    /// and the part it ran or waited for a core.
+    pub(crate) receiver_wanted_max: Option<f64>,
+    /// Absent without a process to watch.
+    pub(crate) server: Option<ServerCost>,
+}
+
+/// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: Option<u64>,
+    pub(crate) p90: Option<u64>,
+    pub(crate) p99: Option<u64>,
+    pub(crate) p999: Option<u64>,
+    pub(crate) max: Option<u64>,
+}
+
+/// What the server used.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct ServerCost {
+    pub(crate) pid: u32,
+    /// Of the measured time.
+    pub(crate) cpu_us_per_delivery: Option<f64>,
+    pub(crate) cores: Option<f64>,
+    pub(crate) cpu_us_per_connect: Option<f64>,
+    pub(crate) resident_bytes_before: Option<u64>,
+    pub(crate) resident_bytes_idle: Option<u64>,
+    pub(crate) resident_bytes_end: Option<u64>,
+    pub(crate) bytes_per_idle_connection: Option<f64>,
+}
+
+impl Latency {
+    /// The percentiles of a histogram of microseconds.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile));
+        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+    }
+}
+
+impl Report {
+    /// Sets both judgements from the figures.
+    pub(crate) fn judge(mut self) -> Self {
+        self.verified = self.failure().is_none();
+        self.invalid_reason = self.bottleneck();
+        self.valid = self.invalid_reason.is_none();
+        self
+    }
+
+    /// What the verification found, and what to look at next; none when all is well.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let found: Vec<String> = [
+            (self.missing, "missing"),
+            (self.gaps, "skipped"),
+            (self.duplicates, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.closed, "connections closed"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", thousands(count)))
+        .collect();
+        if found.is_empty() && self.published > 0 {
+            return None;
+        }
+        let (found, next) = if self.published == 0 {
+            ("nothing was published".to_owned(), "use a longer --secs or a higher --rate")
+        } else if self.closed > 0 {
+            (
+                found.join(", "),
+                "see closed_by_code and first_close_reason; a lower --rate shows whether it is load",
+            )
+        } else if self.deliveries == 0 {
+            (
+                found.join(", "),
+                "does the server deliver /publish/<topic> to /ws/<topic>, and may this peer publish?",
+            )
+        } else {
+            (
+                found.join(", "),
+                "compare with the server's own counters of drops; a lower --rate shows whether it is load",
+            )
+        };
+        Some(format!("verification failed: {found} (of {} published); {next}", thousands(self.published)))
+    }
+
+    fn bottleneck(&self) -> Option<String> {
+        let own_ms_max = OWN_LAG_MAX_NS as f64 / 1e6;
+        let percent = |part: f64| format!("{:.1}", part * 100.0);
+        if self.publish_lag_own_ms_max > own_ms_max {
+            return Some(format!(
+                "the publisher left its grid by {:.1} ms without a full socket: lower --rate, or give it a core of its own",
+                self.publish_lag_own_ms_max
+            ));
+        }
+        if self.unsent > 0 {
+            return Some(format!("{} messages were never sent: lower --rate", thousands(self.unsent)));
+        }
+        match (self.receiver_ran_max, self.receiver_wanted_max) {
+            (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
+                "a receiver thread used {} % of a core: use more --threads or fewer --conns",
+                percent(ran)
+            )),
+            (_, Some(wanted)) if wanted > RECEIVER_BUSY_MAX => Some(format!(
+                "a receiver thread ran or waited for a core {} % of the time: give it a core of its own",
+                percent(wanted)
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean() -> Report {
+        Report {
+            scenario: "fanout",
+            valid: false,
+            invalid_reason: None,
+            verified: false,
+            url: "ws://127.0.0.1:1".into(),
+            topic: "t".into(),
+            connections: 2,
+            receiver_threads: 1,
+            payload_bytes: 64,
+            intended_per_s: 10.0,
+            connect_s: 0.1,
+            warmup_s: 0.0,
+            measured_s: 1.0,
+            published: 10,
+            unsent: 0,
+            published_per_s: 10.0,
+            deliveries: 20,
+            deliveries_per_s: 20.0,
+            mb_per_s: 0.1,
+            latency_us: Latency::default(),
+            gaps: 0,
+            duplicates: 0,
+            reordered: 0,
+            missing: 0,
+            unstamped: 0,
+            closed: 0,
+            closed_by_code: BTreeMap::new(),
+            first_close_reason: None,
+            publish_lag_ms_max: 900.0,
+            publish_lag_own_ms_max: 1.0,
+            publish_blocked_ms: 800.0,
+            publisher_replies: 0,
+            loadgen_cores: None,
+            receiver_ran_max: Some(0.5),
+            receiver_wanted_max: Some(0.6),
+            server: None,
+        }
+    }
+
+    #[test]
+    fn a_clean_run_is_verified_and_valid_even_when_the_server_pushed_back() {
+        let report = clean().judge();
+        assert!(report.verified && report.valid, "{report:?}");
+    }
+
+    #[test]
+    fn each_kind_of_loss_fails_the_verification() {
+        for spoil in [
+            |report: &mut Report| report.missing = 1,
+            |report: &mut Report| report.gaps = 1,
+            |report: &mut Report| report.duplicates = 1,
+            |report: &mut Report| report.reordered = 1,
+            |report: &mut Report| report.closed = 1,
+            |report: &mut Report| report.published = 0,
+        ] {
+            let mut report = clean();
+            spoil(&mut report);
+            let report = report.judge();
+            assert!(!report.verified && report.valid, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn a_generator_that_was_the_bottleneck_says_so() {
+        for (spoil, word) in [
+            ((|report: &mut Report| report.publish_lag_own_ms_max = 10.5) as fn(&mut Report), "grid"),
+            (|report: &mut Report| report.receiver_ran_max = Some(0.96), "used 96.0 %"),
+            (|report: &mut Report| report.receiver_wanted_max = Some(0.97), "waited"),
+            (|report: &mut Report| report.unsent = 3, "never sent"),
+        ] {
+            let mut report = clean();
+            spoil(&mut report);
+            let report = report.judge();
+            assert!(report.verified && !report.valid);
+            assert!(report.invalid_reason.unwrap().contains(word));
+        }
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(thousands), ["0", "999", "1,000", "12,345,678"]);
+    }
+}

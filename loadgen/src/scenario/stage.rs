@@ -1,0 +1,108 @@
+//! One publisher, its subscribers, and the phases they go through together.
+//!
+//! Contract: a phase ends at its time, or as soon as nobody is connected any more; only the drain waits for the publisher and
+//! for what is still under way, and it is bounded too.
+
+use crate::clock::Clock;
+use crate::cost;
+use crate::fleet::Fleet;
+use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL};
+use crate::measure::{Reading, seconds_between};
+use crate::progress::{Phase, Progress, TICK};
+use crate::publisher::{PublishError, Published, Publisher};
+
+/// Everything that runs from the first message to the last delivery.
+pub(crate) struct Stage {
+    pub(crate) fleet: Fleet,
+    pub(crate) publisher: Publisher,
+    /// Present exactly when the publisher has sent its last message.
+    pub(crate) published: Option<Published>,
+    pub(crate) clock: Clock,
+    pub(crate) pid: Option<u32>,
+    pub(crate) progress: Progress,
+}
+
+impl Stage {
+    /// A phase that lasts until `end_ns`, or until nobody is connected any more.
+    pub(crate) async fn publish_until(
+        &mut self,
+        end_ns: u64,
+        name: &'static str,
+        total: u64,
+    ) -> Result<(), PublishError> {
+        let from_ns = self.clock.now_ns();
+        let before = self.publisher.count();
+        let phase = self.progress.phase(name, total - before.min(total));
+        self.wait(end_ns, &phase, before).await?;
+        let published = self.publisher.count() - before;
+        phase.done(seconds_between(from_ns, self.clock.now_ns()), published, "published");
+        Ok(())
+    }
+
+    async fn wait(&mut self, end_ns: u64, phase: &Phase, before: u64) -> Result<(), PublishError> {
+        while self.clock.now_ns() < end_ns && self.anyone_connected() {
+            phase.at(self.publisher.count() - before);
+            let pause = tokio::time::sleep(self.clock.until(end_ns).min(TICK));
+            tokio::select! {
+                done = self.publisher.done(), if self.published.is_none() => self.published = Some(done?),
+                () = pause => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The last phase: waits for a publisher that is late, then until nothing comes any more.
+    pub(crate) async fn drain(&mut self, end_ns: u64, total: u64) -> Result<(), PublishError> {
+        let from_ns = self.clock.now_ns();
+        let phase = self.progress.phase("drain", total);
+        let before = self.fleet.received().deliveries;
+        let give_up_ns = end_ns.max(from_ns) + DRAIN_MAX.as_nanos() as u64;
+        while self.published.is_none() {
+            if self.clock.now_ns() > give_up_ns || !self.anyone_connected() {
+                self.publisher.stop();
+                self.published = Some(self.publisher.done().await?);
+                break;
+            }
+            phase.at(self.fleet.received().deliveries);
+            tokio::select! {
+                done = self.publisher.done() => self.published = Some(done?),
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        let published = self.published.map_or(0, |published| published.count);
+        let drain_ns = self.clock.now_ns();
+        loop {
+            let received = self.fleet.received();
+            let now_ns = self.clock.now_ns();
+            let complete = received.settled >= published * (received.opened - received.closed);
+            let quiet_ns = u128::from(now_ns - received.last_delivery_ns.max(drain_ns).min(now_ns));
+            if complete && quiet_ns > DRAIN_QUIET.as_nanos()
+                || quiet_ns > DRAIN_STALL.as_nanos()
+                || u128::from(now_ns - drain_ns) > DRAIN_MAX.as_nanos()
+            {
+                break;
+            }
+            phase.at(received.deliveries);
+            tokio::time::sleep(TICK / 10).await;
+        }
+        let late = self.fleet.received().deliveries - before;
+        phase.done(seconds_between(from_ns, self.clock.now_ns()), late, "late deliveries");
+        Ok(())
+    }
+
+    fn anyone_connected(&self) -> bool {
+        let received = self.fleet.received();
+        received.closed < received.opened
+    }
+
+    /// Everything that counts up, now.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading {
+            at_ns: self.clock.now_ns(),
+            received: self.fleet.received(),
+            server_cpu_ns: self.pid.and_then(cost::process_cpu_ns),
+            own_cpu_ns: cost::process_cpu_ns(std::process::id()),
+            receivers: self.fleet.thread_times(),
+        }
+    }
+}

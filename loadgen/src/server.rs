@@ -1,0 +1,141 @@
+//! A server that the generator starts and ends itself.
+//!
+//! Contract: [`Server::spawn`] returns once the server has said where it listens. [`Server::stop`] asks it to end, and kills
+//! it when it does not. A `Server` that is dropped, on an error or an interrupt, kills its process: none stays behind.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{fmt, io};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::limits::{SERVER_READY, SERVER_STOP};
+
+const LISTENING: &str = "listening on ws://";
+const OPERATOR: &str = "operator on http://";
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where subscribers and publishers connect.
+    pub(crate) url: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SpawnError {
+    #[error("cannot run {}: {source}", path.display())]
+    Run { path: PathBuf, source: io::Error },
+    /// Its own words are on standard error, which it shares with us.
+    #[error("the server ended before it was ready ({status}); what it said is above")]
+    Ended { status: String },
+    #[error("the server did not print `{LISTENING}…` and `{OPERATOR}…` within {} s", SERVER_READY.as_secs())]
+    Silent,
+    #[error("cannot read what the server prints: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// How a server ended that did not end well.
+#[derive(Debug)]
+pub(crate) struct BadEnd(String);
+
+impl fmt::Display for BadEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Server {
+    /// Runs `path serve` on free ports of loopback, with the extra arguments behind.
+    pub(crate) async fn spawn(path: &Path, extra: &[OsString]) -> Result<Self, SpawnError> {
+        let mut child = Command::new(path)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| SpawnError::Run { path: path.to_owned(), source })?;
+        let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));
+        let mut lines = BufReader::new(child.stdout.take().ok_or_else(no_pipe)?).lines();
+        let ready = tokio::time::timeout(SERVER_READY, read_url(&mut lines)).await;
+        let url = match ready.map_err(|_| SpawnError::Silent)?.map_err(SpawnError::Output)? {
+            Some(url) => url,
+            None => return Err(SpawnError::Ended { status: ending(&mut child).await }),
+        };
+        let pid = child.id().ok_or_else(|| SpawnError::Ended { status: "at once".to_owned() })?;
+        // A full pipe would stop the server; what it prints from here on is of no use to us.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self { child, url, pid })
+    }
+
+    /// Sends SIGTERM, waits, kills if need be.
+    pub(crate) async fn stop(mut self) -> Result<(), BadEnd> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(BadEnd(format!("the server had ended by itself ({status})")));
+        }
+        if terminate(self.pid).await {
+            match tokio::time::timeout(SERVER_STOP, self.child.wait()).await {
+                Ok(Ok(status)) if status.success() => return Ok(()),
+                Ok(Ok(status)) => {
+                    return Err(BadEnd(format!("the server ended badly after SIGTERM ({status})")));
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        let killed = self.child.kill().await;
+        Err(BadEnd(match killed {
+            Ok(()) => {
+                format!("the server did not end within {} s of SIGTERM and was killed", SERVER_STOP.as_secs())
+            }
+            Err(error) => format!("the server (process {}) could not be ended: {error}", self.pid),
+        }))
+    }
+}
+
+/// Reads until both lines were seen; none if the output ends before.
+async fn read_url(lines: &mut Lines<BufReader<ChildStdout>>) -> io::Result<Option<String>> {
+    let (mut url, mut operator) = (None, false);
+    while let Some(line) = lines.next_line().await? {
+        if let Some(address) = after(&line, LISTENING) {
+            url = Some(format!("ws://{address}"));
+        }
+        operator |= after(&line, OPERATOR).is_some();
+        if url.is_some() && operator {
+            return Ok(url);
+        }
+    }
+    Ok(None)
+}
+
+fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    line.split_once(words)?.1.split_whitespace().next()
+}
+
+async fn ending(child: &mut Child) -> String {
+    match tokio::time::timeout(SERVER_STOP, child.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it closed its standard output".to_owned(),
+    }
+}
+
+/// Through the shell, whose own `kill` POSIX demands: signals need unsafe code or a crate, `/bin/kill` may be missing.
+async fn terminate(pid: u32) -> bool {
+    if !cfg!(unix) {
+        return false;
+    }
+    let status = Command::new("sh")
+        .args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .status();
+    status.await.is_ok_and(|status| status.success())
+}

@@ -1,0 +1,80 @@
+//! A report as people read it.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::report::{Report, ServerCost, thousands};
+
+/// One row a figure.
+pub(crate) fn render(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header([report.scenario, report.url.as_str()]);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name, &value]);
+    };
+    row("connections", format!("{} (opened in {:.2} s)", thousands(report.connections), report.connect_s));
+    row("published", format!("{} of {} bytes", thousands(report.published), thousands(report.payload_bytes)));
+    row("rate", format!("{:.1} of {:.1} messages/s", report.published_per_s, report.intended_per_s));
+    row("deliveries", thousands(report.deliveries));
+    row("deliveries/s", thousands(report.deliveries_per_s.round() as u64));
+    row("MB/s", format!("{:.1}", report.mb_per_s));
+    let latency = &report.latency_us;
+    for (name, value) in [
+        ("latency p50", latency.p50),
+        ("latency p90", latency.p90),
+        ("latency p99", latency.p99),
+        ("latency p99.9", latency.p999),
+        ("latency max", latency.max),
+    ] {
+        row(name, or_dash(value.map(|us| format!("{:.3} ms", us as f64 / 1e3))));
+    }
+    row("gaps", thousands(report.gaps));
+    row("duplicates", thousands(report.duplicates));
+    row("reordered", thousands(report.reordered));
+    row("missing", thousands(report.missing));
+    row("closed", closed(report));
+    if report.unstamped > 0 {
+        row("messages without a stamp", thousands(report.unstamped));
+    }
+    row("publisher's lag, max", format!("{:.3} ms", report.publish_lag_ms_max));
+    row("of which its own", format!("{:.3} ms", report.publish_lag_own_ms_max));
+    row("generator's cores", or_dash(report.loadgen_cores.map(|cores| format!("{cores:.2}"))));
+    if let Some(server) = &report.server {
+        server_rows(server, &mut row);
+    }
+    row("valid", report.invalid_reason.clone().map_or("yes".into(), |reason| format!("NO: {reason}")));
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
+    row("server's CPU per delivery", or_dash(server.cpu_us_per_delivery.map(|us| format!("{us:.3} us"))));
+    row("server's CPU per connect", or_dash(server.cpu_us_per_connect.map(|us| format!("{us:.1} us"))));
+    row("server's cores", or_dash(server.cores.map(|cores| format!("{cores:.2}"))));
+    for (name, value) in [
+        ("server's memory, before", server.resident_bytes_before),
+        ("with idle connections", server.resident_bytes_idle),
+        ("at the end", server.resident_bytes_end),
+    ] {
+        row(name, or_dash(value.map(|bytes| format!("{} KiB", thousands(bytes / 1024)))));
+    }
+    let per_connection = server.bytes_per_idle_connection.map(|bytes| format!("{bytes:.0} bytes"));
+    row("per idle connection", or_dash(per_connection));
+}
+
+fn closed(report: &Report) -> String {
+    if report.closed == 0 {
+        return "0".to_owned();
+    }
+    let codes: Vec<String> =
+        report.closed_by_code.iter().map(|(code, count)| format!("{code}: {}", thousands(*count))).collect();
+    let reason =
+        report.first_close_reason.as_deref().map_or(String::new(), |said| format!("; first: {said}"));
+    format!("{} ({}{reason})", thousands(report.closed), codes.join(", "))
+}
+
+fn or_dash(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "-".to_owned())
+}

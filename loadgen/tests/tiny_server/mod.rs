@@ -1,0 +1,167 @@
+//! A fan-out server of a hundred lines, that can be told to break its word in one exact way.
+//!
+//! Contract: it listens on a free port of loopback and ends when it is dropped. Subscribers are numbered in the order in
+//! which their handshakes came, and are subscribed before their 101 is written. Each is pinged once at the start.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread::JoinHandle;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// What is done wrong, and to whom.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mischief {
+    /// For this subscriber and message (both from 0), deliver these messages instead. What is later than the message is
+    /// not yet known, so only it and earlier ones can be named.
+    pub(crate) instead: BTreeMap<(usize, usize), Vec<usize>>,
+    /// Close this subscriber after this message, with a code and a reason.
+    pub(crate) close: Option<(usize, usize, u16, &'static str)>,
+    /// Answer 503 from this subscriber on.
+    pub(crate) refuse_from: Option<usize>,
+}
+
+/// The running server.
+pub(crate) struct TinyServer {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    pongs: Arc<AtomicUsize>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Command {
+    Join(mpsc::Sender<Message>),
+    Publish(Message),
+}
+
+impl TinyServer {
+    /// Starts it in a thread of its own.
+    pub(crate) fn start(mischief: Mischief) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let pongs = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&pongs);
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let (hub, commands) = mpsc::channel(1024);
+                tokio::spawn(run_hub(commands, mischief.clone()));
+                tokio::select! {
+                    () = accept(listener, hub, mischief, count) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, pongs, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Pings that were answered.
+    pub(crate) fn pongs(&self) -> usize {
+        self.pongs.load(SeqCst)
+    }
+}
+
+impl Drop for TinyServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    hub: mpsc::Sender<Command>,
+    mischief: Mischief,
+    pongs: Arc<AtomicUsize>,
+) {
+    let joined = Arc::new(AtomicUsize::new(0));
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let refuse_from = mischief.refuse_from.unwrap_or(usize::MAX);
+        tokio::spawn(serve(stream, hub.clone(), Arc::clone(&joined), refuse_from, Arc::clone(&pongs)));
+    }
+}
+
+#[allow(clippy::result_large_err)] // The callback's type is tungstenite's.
+async fn serve(
+    stream: TcpStream,
+    hub: mpsc::Sender<Command>,
+    joined: Arc<AtomicUsize>,
+    refuse_from: usize,
+    pongs: Arc<AtomicUsize>,
+) {
+    let (outbound, mut outbox) = mpsc::channel(4096);
+    let mut publishes = false;
+    let callback = |request: &Request, response: Response| {
+        publishes = request.uri().path().starts_with("/publish/");
+        if !publishes {
+            if joined.fetch_add(1, SeqCst) >= refuse_from {
+                let mut full = ErrorResponse::new(Some("no room".to_owned()));
+                *full.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                return Err(full);
+            }
+            hub.try_send(Command::Join(outbound.clone())).map_err(|_| ErrorResponse::new(None))?;
+        }
+        Ok(response)
+    };
+    let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, callback).await else { return };
+    drop(outbound);
+    if publishes {
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() {
+                hub.send(Command::Publish(message)).await.unwrap();
+            }
+        }
+        return;
+    }
+    let _ = socket.send(Message::Ping("still there?".into())).await;
+    loop {
+        tokio::select! {
+            message = outbox.recv() => match message {
+                Some(message) => if socket.send(message).await.is_err() { return },
+                None => return,
+            },
+            heard = socket.next() => match heard {
+                Some(Ok(Message::Pong(payload))) if payload == "still there?" => { pongs.fetch_add(1, SeqCst); }
+                Some(Ok(_)) => {}
+                _ => return,
+            },
+        }
+    }
+}
+
+async fn run_hub(mut commands: mpsc::Receiver<Command>, mischief: Mischief) {
+    let mut subscribers = Vec::new();
+    let mut log = Vec::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Join(outbound) => subscribers.push(outbound),
+            Command::Publish(message) => {
+                let number = log.len();
+                log.push(message);
+                for (index, subscriber) in subscribers.iter().enumerate() {
+                    let as_told = vec![number];
+                    for &which in mischief.instead.get(&(index, number)).unwrap_or(&as_told) {
+                        let _ = subscriber.send(log[which].clone()).await;
+                    }
+                    if let Some((who, when, code, reason)) = mischief.close
+                        && (who, when) == (index, number)
+                    {
+                        let close = CloseFrame { code: code.into(), reason: reason.into() };
+                        let _ = subscriber.send(Message::Close(Some(close))).await;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! `stentor sub`: subscribes to topics and prints what arrives, until it is told to stop.
+//!
+//! Contract:
+//! 1. Standard output holds messages only (with `--json`, the server's answers and events as well); all else goes to
+//!    standard error. A payload is taken out of its envelope byte for byte and never serialised again.
+//! 2. What has arrived is printed as soon as nothing more is at hand, and in large writes while more is.
+//! 3. Exit code 0 after Ctrl-C, after `--count`, after a close with 1000 and when the reader of the pipe goes away; 1 when
+//!    nothing was granted, when the connection ends otherwise or when the output cannot be written.
+//!
+//! Printing has a thread of its own: a reader that stops reading (a pager) then blocks that thread, and Ctrl-C is still heard.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::client::{self, Closed, Incoming, Message, Receiver, Sender, ServerArgs};
+use super::failure::{Failure, colour, printable, remark};
+
+/// How long the server may take to answer the subscription.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+/// How long a command that ends waits for its close to be answered and its last lines to be written.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+/// Bytes gathered before they go to the printing thread though more is at hand.
+const BATCH_BYTES: usize = 64 << 10;
+/// Batches the printing thread may be behind. When they are used up we stop reading the socket, and the server sees a slow consumer.
+const BATCHES: usize = 16;
+
+/// Subscribe to topics and print what arrives.
+#[derive(clap::Args, Debug)]
+pub(crate) struct SubArgs {
+    /// Topics to subscribe to; `*` at the end of one matches any rest (`trade.*`)
+    #[arg(value_name = "TOPIC", required = true)]
+    topics: Vec<String>,
+
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Resume after the message with this EPOCH:SEQ, the last one received; given once per topic, in their order (empty: not that one)
+    #[arg(long, value_name = "EPOCH:SEQ")]
+    since: Vec<String>,
+
+    /// Print payloads only, byte for byte, each followed by a newline
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+
+    /// Print a recording, one JSON object a line, which `stentor replay` can publish again; answers and events as they come
+    #[arg(long)]
+    json: bool,
+
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Runs the command until it ends by itself or Ctrl-C ends it.
+pub(crate) async fn run(args: SubArgs) -> Result<(), Failure> {
+    let operation = subscribe(&args.topics, &args.since)?;
+    let mode = match (args.raw, args.json) {
+        (true, _) => Mode::Raw,
+        (_, true) => Mode::Json,
+        _ => Mode::Human { colour: colour(&io::stdout()) },
+    };
+    let (mut sender, mut receiver) = client::connect(&args.server.url, "/stream?seq=1").await?;
+    let mut printer = Printer::new(io::stdout());
+    let followed = tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        followed = follow(&mut sender, &mut receiver, &operation, mode, args.count, &mut printer) => followed,
+    };
+    // Best effort: the outcome stands, and what still arrives is not wanted.
+    let _ = timeout(FAREWELL_WAIT, async { receiver.converse(async { sender.close().await }, |_| {}).await })
+        .await;
+    let printed = timeout(FAREWELL_WAIT, printer.finish()).await.unwrap_or(Ok(()));
+    followed.and(printed)
+}
+
+/// The one operation this command sends.
+fn subscribe(topics: &[String], since: &[String]) -> Result<String, Failure> {
+    if !since.is_empty() && since.len() != topics.len() {
+        return Err(Failure::usage(format!(
+            "{} topics and {} times --since; give --since once per topic, in their order (--since= for none)",
+            topics.len(),
+            since.len()
+        )));
+    }
+    let since = since.iter().map(String::as_str).chain(std::iter::repeat(""));
+    let args = topics.iter().zip(since).map(|(topic, since)| {
+        if since.is_empty() {
+            return Ok(json!(topic));
+        }
+        let position = since.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty());
+        let Some((epoch, Ok(seq))) = position.map(|(epoch, seq)| (epoch, seq.parse::<u64>())) else {
+            return Err(Failure::usage(format!(
+                "--since {since:?} is not a position; give EPOCH:SEQ, for example k3f9:88123, as the subscription was answered"
+            )));
+        };
+        Ok(json!({"topic": topic, "since": {"epoch": epoch, "seq": seq}}))
+    });
+    let args = args.collect::<Result<Vec<Value>, Failure>>()?;
+    Ok(json!({"op": "subscribe", "id": 1, "args": args}).to_string())
+}
+
+async fn follow(
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+    operation: &str,
+    mode: Mode,
+    count: Option<u64>,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    sender.feed(Message::text(operation)).await?;
+    sender.flush().await?;
+    let deadline = Instant::now() + ACK_WAIT;
+    let mut first = None;
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut acked = false;
+    loop {
+        let incoming = match receiver.next().now_or_never() {
+            Some(incoming) => incoming?,
+            None => {
+                if !printer.flush().await {
+                    return Ok(());
+                }
+                tokio::select! {
+                    biased;
+                    incoming = receiver.next() => incoming?,
+                    () = sleep_until(deadline), if !acked => {
+                        return Err(Failure::run("the server did not answer the subscription within 10 s; check the URL"));
+                    }
+                }
+            }
+        };
+        let text = match incoming {
+            Incoming::Text(text) => text,
+            Incoming::Closed(closed) => return ended(&closed),
+        };
+        let line = serde_json::from_str::<Line<'_>>(&text).unwrap_or_default();
+        if let (Some(topic), Some(payload)) = (line.stream, line.payload()) {
+            let now = Instant::now();
+            let t = now - *first.get_or_insert(now);
+            mode.print(&mut printer.batch, t, topic, line.seq.unwrap_or(0), payload, &text);
+            left -= 1;
+        } else {
+            if mode == Mode::Json {
+                one_line(&mut printer.batch, &text);
+                printer.batch.push(b'\n');
+            }
+            acked |= answer(&text, mode)?;
+        }
+        if left == 0 || (printer.batch.len() >= BATCH_BYTES && !printer.flush().await) {
+            return Ok(());
+        }
+    }
+}
+
+fn ended(closed: &Closed) -> Result<(), Failure> {
+    if !closed.is_normal() {
+        return Err(closed.failure());
+    }
+    remark(&format!("the server closed the connection: {closed}"));
+    Ok(())
+}
+
+/// Tells what the server said besides data. True exactly when it granted a part of the subscription at least.
+fn answer(text: &str, mode: Mode) -> Result<bool, Failure> {
+    let said: Value = serde_json::from_str(text).unwrap_or_default();
+    let ours = said["id"] == 1;
+    match said["event"].as_str() {
+        Some("ack") if ours => {
+            let refused = said["err"].as_array().map_or(&[][..], Vec::as_slice);
+            let refused: Vec<String> = refused.iter().map(refusal).collect();
+            let granted = said["ok"].as_array().map_or(&[][..], Vec::as_slice);
+            if granted.is_empty() {
+                let why = if refused.is_empty() { "no reason given".to_owned() } else { refused.join(", ") };
+                return Err(Failure::run(format!(
+                    "not subscribed: {why}; check the topics and what this client may read"
+                )));
+            }
+            refused.iter().for_each(|refused| remark(&format!("not subscribed: {refused}")));
+            if mode != Mode::Json {
+                granted.iter().for_each(|granted| remark(&grant(granted)));
+            }
+            Ok(true)
+        }
+        Some("error") if ours => {
+            Err(Failure::run(format!("not subscribed: {}; check the topics", refusal(&said))))
+        }
+        _ => {
+            if mode != Mode::Json {
+                remark(text);
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// `subscribed trade.BTCUSDT class=event epoch=k3f9 seq=88410`: whatever the server granted, in its own words.
+fn grant(granted: &Value) -> String {
+    let words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut line = format!("subscribed {}", words(&granted["topic"]));
+    for (key, value) in granted.as_object().into_iter().flatten().filter(|(key, _)| *key != "topic") {
+        // Writing to a string cannot fail.
+        let _ = write!(line, " {key}={}", words(value));
+    }
+    line
+}
+
+fn refusal(refused: &Value) -> String {
+    let parts = ["topic", "code", "message"].map(|key| refused[key].as_str());
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { refused.to_string() } else { parts.join(": ") }
+}
+
+/// One message of a combined stream. A message without `stream` is an answer or an event.
+#[derive(Deserialize, Default)]
+struct Line<'a> {
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    seq: Option<u64>,
+    // `null` is a payload like any other, so presence is what counts.
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base64: Option<&'a RawValue>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Line<'a> {
+    fn payload(&self) -> Option<Payload<'a>> {
+        let text = self.text.map(Payload::Text).or(self.base64.map(Payload::Base64));
+        self.data.map(Payload::Data).or(text)
+    }
+}
+
+/// A payload as it stands in its envelope.
+#[derive(Clone, Copy)]
+enum Payload<'a> {
+    /// JSON, embedded verbatim.
+    Data(&'a RawValue),
+    /// Other text, as a JSON string.
+    Text(&'a RawValue),
+    /// Bytes that are not UTF-8, as a JSON string of base64.
+    Base64(&'a RawValue),
+}
+
+/// What is printed of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Topic, sequence and payload, for eyes: control characters are escaped, bytes are shown as base64.
+    Human { colour: bool },
+    /// The payload's own bytes.
+    Raw,
+    /// A line of a recording.
+    Json,
+}
+
+impl Mode {
+    fn print(
+        self,
+        out: &mut Vec<u8>,
+        t: Duration,
+        topic: &RawValue,
+        seq: u64,
+        payload: Payload<'_>,
+        envelope: &str,
+    ) {
+        // Writing to a vector cannot fail.
+        let _ = match (self, payload) {
+            (Self::Json, payload) => {
+                let (key, value) = match payload {
+                    Payload::Data(value) => ("data", value),
+                    Payload::Text(value) => ("text", value),
+                    Payload::Base64(value) => ("base64", value),
+                };
+                let written = write!(
+                    out,
+                    "{{\"t\":{:.6},\"topic\":{},\"seq\":{seq},\"{key}\":",
+                    t.as_secs_f64(),
+                    topic.get()
+                );
+                one_line(out, value.get());
+                out.push(b'}');
+                written
+            }
+            (Self::Raw, Payload::Data(value)) => out.write_all(verbatim(envelope, value.get()).as_bytes()),
+            (Self::Raw, Payload::Text(value)) => out.write_all(unquoted(value).as_bytes()),
+            (Self::Raw, Payload::Base64(value)) => match BASE64_STANDARD.decode(unquoted(value).as_bytes()) {
+                Ok(bytes) => out.write_all(&bytes),
+                Err(_) => out.write_all(unquoted(value).as_bytes()),
+            },
+            (Self::Human { colour }, payload) => {
+                let (topic, payload) = (
+                    unquoted(topic),
+                    match payload {
+                        Payload::Data(value) => value.get().into(),
+                        Payload::Text(value) => unquoted(value),
+                        Payload::Base64(value) => Cow::Owned(format!("base64:{}", unquoted(value))),
+                    },
+                );
+                let (topic, payload) = (printable(&topic), printable(&payload));
+                if colour {
+                    write!(out, "\x1b[36m{topic}\x1b[0m \x1b[2m{seq}\x1b[0m {payload}")
+                } else {
+                    write!(out, "{topic} {seq} {payload}")
+                }
+            }
+        };
+        out.push(b'\n');
+    }
+}
+
+/// JSON on one line: a newline in JSON is white space between tokens, never inside a string.
+fn one_line(out: &mut Vec<u8>, json: &str) {
+    out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+}
+
+/// `data` with the white space around it, which the publisher sent too (a file's last newline) and a JSON reader leaves out.
+/// The payload is the last member of `envelope`, and the server adds no white space of its own.
+fn verbatim<'a>(envelope: &'a str, data: &'a str) -> &'a str {
+    let start = data.as_ptr() as usize - envelope.as_ptr() as usize;
+    let before = envelope[..start].trim_end_matches([' ', '\t', '\r', '\n']).len();
+    match envelope[start + data.len()..].trim_end_matches([' ', '\t', '\r', '\n']).strip_suffix('}') {
+        Some(after) if after.trim().is_empty() => &envelope[before..start + data.len() + after.len()],
+        _ => data,
+    }
+}
+
+/// The characters of a JSON string; borrowed unless something in it is escaped.
+fn unquoted(string: &RawValue) -> Cow<'_, str> {
+    let inner = string.get().strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    match inner {
+        Some(inner) if !inner.contains('\\') => inner.into(),
+        _ => serde_json::from_str::<String>(string.get()).map_or_else(|_| string.get().into(), Cow::Owned),
+    }
+}
+
+/// Gathers lines and hands them to the printing thread.
+struct Printer {
+    batch: Vec<u8>,
+    batches: mpsc::Sender<Vec<u8>>,
+    result: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Printer {
+    fn new(mut out: impl Write + Send + 'static) -> Self {
+        let (batches, mut ready) = mpsc::channel::<Vec<u8>>(BATCHES);
+        let (report, result) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut printed = Ok(());
+            while let (Ok(()), Some(batch)) = (&printed, ready.blocking_recv()) {
+                printed = out.write_all(&batch).and_then(|()| out.flush());
+            }
+            // Closed first, so that whoever finds the channel closed finds the reason too. Nobody may be left to hear it.
+            drop(ready);
+            let _ = report.send(printed);
+        });
+        Self { batch: Vec::new(), batches, result }
+    }
+
+    /// Hands over what was gathered. False when nobody reads any more.
+    async fn flush(&mut self) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        self.batches.send(std::mem::take(&mut self.batch)).await.is_ok()
+    }
+
+    /// Waits until everything is written. A pipe whose reader went away is a normal end.
+    async fn finish(mut self) -> Result<(), Failure> {
+        self.flush().await;
+        drop(self.batches);
+        match self.result.await {
+            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run(format!(
+                "cannot write to standard output: {error}; make room and run it again"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
+    /// Each of `envelopes` as `mode` prints it, one after the other.
+    fn printed(mode: Mode, envelopes: &[&str]) -> String {
+        let mut out = Vec::new();
+        for (n, envelope) in envelopes.iter().enumerate() {
+            let line: Line<'_> = serde_json::from_str(envelope).unwrap();
+            let (topic, payload) = (line.stream.unwrap(), line.payload().unwrap());
+            mode.print(
+                &mut out,
+                Duration::from_millis(1500) * n as u32,
+                topic,
+                line.seq.unwrap(),
+                payload,
+                envelope,
+            );
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    const ENVELOPES: [&str; 5] = [
+        r#"{"stream":"t\u0031","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#,
+        r#"{"stream":"b","seq":8,"data":null}"#,
+        r#"{"stream":"b","seq":9,"text":"two\nlines"}"#,
+        r#"{"stream":"b","seq":10,"base64":"aGk="}"#,
+        "{\"stream\":\"b\",\"seq\":11,\"data\": {\n}\n}",
+    ];
+
+    #[test]
+    fn raw_is_the_payload_byte_for_byte() {
+        let expected = "{\"p\":1.10, \"s\":\"\\u00e9\"}\nnull\ntwo\nlines\nhi\n {\n}\n\n";
+        assert_eq!(printed(Mode::Raw, &ENVELOPES), expected);
+    }
+
+    #[test]
+    fn a_line_for_eyes_is_one_line_and_steers_no_terminal() {
+        let expected =
+            "t1 7 {\"p\":1.10, \"s\":\"\\u00e9\"}\nb 8 null\nb 9 two\\nlines\nb 10 base64:aGk=\nb 11 {\\n}\n";
+        assert_eq!(printed(Mode::Human { colour: false }, &ENVELOPES), expected);
+    }
+
+    #[test]
+    fn json_is_a_recording_that_reads_back() {
+        let text = printed(Mode::Json, &ENVELOPES);
+        assert!(
+            text.starts_with(r#"{"t":0.000000,"topic":"t\u0031","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#)
+        );
+        assert!(text.contains("\n{\"t\":1.500000,\"topic\":\"b\",\"seq\":8,\"data\":null}\n"));
+        let records: Vec<_> =
+            crate::cli::recording::Recording::new(text.as_bytes(), "r").map(Result::unwrap).collect();
+        assert_eq!(records.len(), ENVELOPES.len());
+        assert_eq!(records[0].topic, "t1");
+    }
+
+    #[test]
+    fn a_position_is_given_for_every_topic_or_for_none() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let plain = subscribe(&words(&["a", "b.*"]), &[]).unwrap();
+        assert_eq!(plain, r#"{"args":["a","b.*"],"id":1,"op":"subscribe"}"#);
+        let since = subscribe(&words(&["a", "b"]), &words(&["", "k3:f9:12"])).unwrap();
+        assert!(since.contains(r#"["a",{"since":{"epoch":"k3:f9","seq":12},"topic":"b"}]"#), "{since}");
+        for wrong in [&["e:1"][..], &["e:1", "e"], &["e:1", ":1"], &["e:1", "e:x"]] {
+            assert_eq!(subscribe(&words(&["a", "b"]), &words(wrong)).unwrap_err().code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_grant_says_where_to_resume() {
+        let granted = json!({"class": "event", "topic": "b", "epoch": "k3f9", "seq": 7, "recovered": true});
+        assert_eq!(grant(&granted), "subscribed b class=event epoch=k3f9 recovered=true seq=7");
+    }
+
+    /// Follows a server that says `lines` after the subscription and closes; returns what was printed too.
+    async fn followed(lines: &[&str], count: Option<u64>) -> (Result<(), Failure>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let server = async {
+            let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+            assert!(socket.next().await.unwrap().unwrap().is_text());
+            for line in lines {
+                let _ = socket.feed(Message::text(*line)).await;
+            }
+            let _ = socket.close(None).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut printer = Printer::new(std::fs::File::create(&path).unwrap());
+        let client = async {
+            let (mut sender, mut receiver) = client::connect(&url, "/stream?seq=1").await.unwrap();
+            follow(&mut sender, &mut receiver, "{}", Mode::Json, count, &mut printer).await
+        };
+        let (_, result) = tokio::join!(server, client);
+        printer.finish().await.unwrap();
+        (result, std::fs::read_to_string(&path).unwrap())
+    }
+
+    const ACK: &str =
+        r#"{"event":"ack","op":"subscribe","id":1,"ok":[{"topic":"b","epoch":"e","seq":7}],"err":[]}"#;
+
+    #[tokio::test]
+    async fn answers_events_and_messages_are_printed_in_the_order_they_came() {
+        let gap = r#"{"event":"gap","topic":"b","from":1,"to":2,"reason":"evicted"}"#;
+        let (result, text) = followed(&[ACK, gap, ENVELOPES[1]], None).await;
+        assert_eq!(result, Ok(()));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], [ACK, gap]);
+        assert!(lines.len() == 3 && lines[2].contains("\"seq\":8"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn count_ends_after_that_many_messages() {
+        let (result, text) = followed(&[ACK, ENVELOPES[1], ENVELOPES[2], ENVELOPES[3]], Some(2)).await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(text.lines().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_refused_whole_is_a_failure_and_in_part_is_not() {
+        let refusal = r#"{"topic":"x","code":"forbidden","message":"not yours"}"#;
+        let part = ACK.replace("\"err\":[]", &format!("\"err\":[{refusal}]"));
+        assert_eq!(followed(&[&part], None).await.0, Ok(()));
+        let whole = format!(r#"{{"event":"ack","id":1,"ok":[],"err":[{refusal}]}}"#);
+        let line = followed(&[&whole], None).await.0.unwrap_err().to_string();
+        assert!(line.contains("x: forbidden: not yours"), "{line}");
+    }
+
+    /// A pipe whose reader went away.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_went_away_is_noticed_and_is_no_failure() {
+        let mut printer = Printer::new(Gone);
+        let noticed = async {
+            loop {
+                printer.batch.extend(b"line\n");
+                if !printer.flush().await {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), noticed).await.unwrap();
+        assert_eq!(printer.finish().await, Ok(()));
+    }
+}

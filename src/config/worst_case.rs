@@ -1,0 +1,74 @@
+//! What the bounds add up to: the memory Stentor can need when every queue is full.
+
+use super::Settings;
+use crate::limits::{
+    BATCH_BYTES_MAX, ENTRY_BYTES, GATHER_BYTES_MAX, LOG_BYTES_MAX, LOG_FRAMES_MAX, LOG_LISTED_MAX, READ_BYTES,
+};
+
+/// Bytes a connection costs while nothing happens on it: its task, its codec, its slot. Measured.
+const IDLE_CONNECTION_BYTES: u64 = 4_096;
+/// Bytes a topic costs the sequencer, its name included, without the eight a shard.
+const TOPIC_BYTES: u64 = 400;
+/// Bytes a subscription costs a shard: its place in the topic's list and in the connection's, with slack.
+const SUBSCRIPTION_BYTES: u64 = 16;
+
+/// Each bound's share, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorstCase {
+    /// The sequencer's queue and its topics.
+    pub sequencer: u64,
+    /// Inboxes, logs and lists of all shards.
+    pub shards: u64,
+    /// Outbound queues of all shards.
+    pub queues: u64,
+    /// Connections themselves, each with as many topics as it may have.
+    pub connections: u64,
+    /// Messages that connections are in the middle of sending.
+    pub receiving: u64,
+}
+
+impl WorstCase {
+    /// For these settings and so many connections.
+    pub fn of(settings: &Settings, connections: usize) -> Self {
+        let limits = &settings.limits;
+        let shards = settings.shard_count() as u64;
+        let connections = connections as u64;
+        // One message may overshoot a log, and a queue takes one whatever its size.
+        let message = limits.message_bytes as u64 * 2;
+        let log = LOG_BYTES_MAX as u64 + message + LOG_FRAMES_MAX as u64 * 64 + LOG_LISTED_MAX as u64 * 4;
+        let inbox = limits.inbox_bytes as u64 + message + limits.inbox_frames as u64 * 128;
+        let queue = limits.queues_bytes_per_shard as u64 + message;
+        let of_all_queues = connections * (limits.queue_bytes as u64 + message + ENTRY_BYTES as u64);
+        let subscriptions = limits.topics_per_connection as u64 * SUBSCRIPTION_BYTES;
+        Self {
+            sequencer: limits.sequencer_bytes as u64
+                + message
+                + limits.sequencer_frames as u64 * 192
+                + limits.topics as u64 * (TOPIC_BYTES + 8 * shards),
+            shards: shards * (log + inbox + (GATHER_BYTES_MAX + READ_BYTES) as u64),
+            queues: of_all_queues.min(shards * queue),
+            connections: connections * (IDLE_CONNECTION_BYTES + subscriptions),
+            receiving: connections * limits.message_bytes as u64 + BATCH_BYTES_MAX as u64,
+        }
+    }
+
+    /// All of it, bytes.
+    pub fn total(&self) -> u64 {
+        self.sequencer + self.shards + self.queues + self.connections + self.receiving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queues_of_all_connections_are_bound_by_the_shards() {
+        let settings = Settings { shards: 2, ..Settings::default() };
+        let few = WorstCase::of(&settings, 1);
+        let many = WorstCase::of(&settings, 1_000_000);
+        assert!(few.queues < many.queues);
+        assert_eq!(many.queues, 2 * (256 << 20) + 2 * 2 * (1 << 20));
+        assert!(many.total() > few.total());
+    }
+}

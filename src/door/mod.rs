@@ -1,0 +1,90 @@
+//! The doors: accept, handshake, admission, and handing sockets over to shards. On threads of their own, so that
+//! a storm of reconnecting clients does not move the latency of those who are connected.
+
+pub(crate) mod admission;
+mod handshake;
+pub(crate) mod refusal;
+
+use crate::config::Settings;
+use crate::limits::REFUSALS_MAX;
+use crate::mailbox::Refused;
+use crate::shard::command::Command;
+use crate::shard::directory::Directory;
+use admission::{NoSeat, Seat, Seats};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// How long the doors rest when the system has no descriptor left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(50);
+
+/// Accepts until told to stop, dealing each admitted socket to the shard with the fewest.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    directory: Arc<Directory>,
+    settings: Arc<Settings>,
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut seats = Seats::new(connections_max, settings.limits.connections_per_address);
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; resting for a moment");
+                tokio::time::sleep(EXHAUSTED_REST).await;
+                continue;
+            }
+        };
+        match seats.take(peer.ip()) {
+            Ok(seat) => {
+                let (directory, settings) = (directory.clone(), settings.clone());
+                tokio::spawn(async move { admit(stream, peer, seat, &directory, &settings).await });
+            }
+            Err(no_seat) => {
+                // Whoever is over even this bound is closed unanswered: it must not cost us the others.
+                let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
+                let limit = Duration::from_secs(settings.limits.handshake_s);
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(limit, refusal::refuse_unheard(stream, no_seat)).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+}
+
+async fn admit(stream: TcpStream, peer: SocketAddr, seat: Seat, directory: &Directory, settings: &Settings) {
+    let limit = Duration::from_secs(settings.limits.handshake_s);
+    match tokio::time::timeout(limit, handshake::perform(stream, peer, seat, settings)).await {
+        Ok(Ok(mut admitted)) => {
+            let Some(shard) = directory.least_loaded() else { return };
+            admitted.seat = admitted.seat.on_shard(&shard.seats);
+            let adopt = Command::Adopt(Box::new(admitted));
+            if let Err(Refused::Full(Command::Adopt(back))) = shard.commands.post(adopt)
+                && let Ok(stream) = TcpStream::from_std(back.stream)
+            {
+                refusal::send(stream, &refusal::no_seat(NoSeat::Busy)).await;
+            }
+        }
+        Ok(Err(refused)) => {
+            tracing::debug!(%peer, reason = %refused, "handshake refused");
+        }
+        Err(_) => tracing::debug!(%peer, "handshake timed out"),
+    }
+}
+
+/// Errors of `accept` that say something about the connection and nothing about us.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,48 @@
+//! `GET /connections` and `DELETE /connections/<id>`.
+
+use super::{Operator, Problem};
+use crate::ids::ConnectionId;
+use crate::shard::command::{Command, ConnectionLine, Sort};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+pub(super) struct Order {
+    #[serde(default)]
+    sort: Sort,
+    #[serde(default = "default_limit")]
+    limit: usize,
+}
+
+fn default_limit() -> usize {
+    20
+}
+
+#[derive(Serialize)]
+pub(super) struct Listed {
+    connections: Vec<ConnectionLine>,
+}
+
+pub(super) async fn list(
+    State(operator): State<Operator>,
+    Query(order): Query<Order>,
+) -> Result<Json<Listed>, Problem> {
+    let Order { sort, limit } = order;
+    let of_shards = operator.ask_shards(|reply| Command::Connections { sort, limit, reply }).await?;
+    let mut connections = of_shards.concat();
+    sort.keep_first(&mut connections, limit);
+    Ok(Json(Listed { connections }))
+}
+
+pub(super) async fn disconnect(
+    State(operator): State<Operator>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id: ConnectionId = id.parse().map_err(|message| Problem::bad_request("bad_request", message))?;
+    match operator.ask_shard(id.shard, |reply| Command::Disconnect { id, reply }).await? {
+        Some(true) => Ok(StatusCode::NO_CONTENT),
+        _ => Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such connection now")),
+    }
+}

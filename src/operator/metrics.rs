@@ -1,0 +1,136 @@
+//! `GET /metrics`: the counters of all owners as Prometheus reads them (OpenMetrics text).
+
+use super::{Operator, Problem};
+use crate::protocol::close::Reason;
+use crate::sequencer::request::{Question, SequencerCounters};
+use crate::shard::command::Command;
+use crate::shard::counters::{Counters, Powers};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response, Problem> {
+    let sequencer = operator.ask(Question::Counters).await?;
+    let shards = operator.ask_shards(Command::Counters).await?;
+    let mut registry = Registry::with_prefix("stentor");
+    registry.register_collector(Box::new(Snapshot { sequencer, shards }));
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|_| Problem::silent())?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+/// What was counted, at one moment for each owner.
+#[derive(Debug)]
+struct Snapshot {
+    sequencer: SequencerCounters,
+    shards: Vec<Counters>,
+}
+
+/// Name, help, whether it only grows, value.
+type Of<T> = (&'static str, &'static str, bool, fn(&T) -> u64);
+
+/// The catalogue: what the sequencer counts.
+const SEQUENCER: &[Of<SequencerCounters>] = &[
+    ("topics", "Topics that live now", false, |c| c.topics),
+    ("published", "Messages that were given a sequence", true, |c| c.published),
+    ("published_bytes", "Bytes of their payloads", true, |c| c.published_bytes),
+    ("refused", "Publishes refused because the table of topics was full", true, |c| c.refused),
+    ("topics_retired", "Idle topics let go", true, |c| c.retired),
+    ("sequencer_stalls", "Times the sequencer waited for room in an inbox", true, |c| c.stalls),
+    ("sequencer_queue", "Requests waiting for the sequencer", false, |c| c.queued),
+];
+
+/// The catalogue: what each shard counts, labelled with it.
+const SHARD: &[Of<Counters>] = &[
+    ("connections", "Connections open now", false, |c| c.connections),
+    ("connections_blocked", "Connections behind a full socket now", false, |c| c.blocked),
+    ("connections_opened", "Connections taken in", true, |c| c.opened),
+    ("subscriptions", "Subscriptions now", false, |c| c.subscriptions),
+    ("routed", "Subscribers at each message's place, summed", true, |c| c.routed),
+    ("delivered", "Deliveries whose last byte the kernel took", true, |c| c.delivered),
+    ("abandoned", "Deliveries that died with their connection", true, |c| c.abandoned),
+    ("pending", "Deliveries in the log and in queues now", false, |c| c.pending),
+    ("sent_bytes", "Bytes the kernel took", true, |c| c.bytes),
+    ("received_bytes", "Bytes that came in", true, |c| c.bytes_received),
+    ("inbox", "Messages waiting in the inbox", false, |c| c.inbox_frames),
+    ("outbound_frames", "Frames in outbound queues now", false, |c| c.queued_frames),
+    ("outbound_bytes", "Bytes in outbound queues now, each frame once", false, |c| c.queued_bytes),
+];
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, grows, value) in SEQUENCER {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind(*grows))?;
+            put(&mut metric, *grows, value(&self.sequencer))?;
+        }
+        for (name, help, grows, value) in SHARD {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind(*grows))?;
+            for (shard, counters) in self.shards.iter().enumerate() {
+                let labels = [("shard", shard.to_string())];
+                put(&mut metric.encode_family(&labels)?, *grows, value(counters))?;
+            }
+        }
+        let help = "Connections that ended, by reason";
+        let mut metric = encoder.encode_descriptor("connections_dropped", help, None, MetricType::Counter)?;
+        for (shard, counters) in self.shards.iter().enumerate() {
+            for reason in Reason::ALL {
+                let labels = [("reason", reason.as_str().to_owned()), ("shard", shard.to_string())];
+                put(&mut metric.encode_family(&labels)?, true, counters.dropped[reason as usize])?;
+            }
+        }
+        self.histogram(&mut encoder, "sweep_slots", "Connections in debt when a sweep begins", |c| {
+            &c.sweep_slots
+        })?;
+        self.histogram(&mut encoder, "write_frames", "Data frames in one write of a sweep", |c| {
+            &c.write_frames
+        })
+    }
+}
+
+impl Snapshot {
+    fn histogram(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &'static str,
+        help: &'static str,
+        of: fn(&Counters) -> &Powers,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (shard, counters) in self.shards.iter().enumerate() {
+            let powers = of(counters);
+            let last = Powers::BUCKETS - 1;
+            let bound = |at: usize| if at == last { f64::MAX } else { (1u64 << at) as f64 };
+            let buckets: Vec<_> =
+                powers.buckets.iter().enumerate().map(|(at, count)| (bound(at), *count)).collect();
+            let labels = [("shard", shard.to_string())];
+            let count = powers.buckets.iter().sum();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                powers.sum as f64,
+                count,
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn kind(grows: bool) -> MetricType {
+    if grows { MetricType::Counter } else { MetricType::Gauge }
+}
+
+fn put(metric: &mut prometheus_client::encoding::MetricEncoder<'_>, grows: bool, value: u64) -> fmt::Result {
+    if grows {
+        metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    } else {
+        metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}

@@ -1,0 +1,162 @@
+//! `POST /publish/<topic>` and `POST /publish` (NDJSON).
+
+use super::{Operator, Problem, ProblemBody, reply};
+use crate::error::PublishError;
+use crate::limits::BATCH_BYTES_MAX;
+use crate::message::Payload;
+use crate::protocol::topic::TopicName;
+use crate::sequencer::publisher::Accepted;
+use crate::sequencer::request::Receipt;
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a batch waits for room before the rest of it is rejected.
+const BATCH_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+pub(super) struct PublishedLine {
+    topic: TopicName,
+    epoch: String,
+    seq: u64,
+}
+
+/// One message, verbatim.
+pub(super) async fn one(
+    State(operator): State<Operator>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<PublishedLine>, Problem> {
+    entitled(peer)?;
+    let topic = topic_of(&uri, "/publish/")?;
+    let bytes = read(body, operator.settings.limits.message_bytes, "limits.message_bytes").await?;
+    let payload = declared(bytes, headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))?;
+    let (reply, published) = reply();
+    let request =
+        operator.publisher.request(topic.clone(), payload, Some(Receipt::Caller(reply))).map_err(problem)?;
+    match operator.publisher.offer(request).map_err(problem)? {
+        Accepted::Full => Err(Problem::full()),
+        Accepted::Yes => {
+            let at = published
+                .await
+                .map_err(|_| Problem::stopping())?
+                .map_err(|refusal| problem(refusal.into()))?;
+            Ok(Json(PublishedLine { topic, epoch: at.epoch.to_string(), seq: at.seq }))
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Batch {
+    accepted: usize,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Serialize)]
+struct Rejected {
+    /// From 1.
+    line: usize,
+    #[serde(flatten)]
+    why: ProblemBody,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    topic: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+/// Many messages, a line each. A bad line is rejected and the rest goes on.
+pub(super) async fn batch(
+    State(operator): State<Operator>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Body,
+) -> Result<Json<Batch>, Problem> {
+    entitled(peer)?;
+    let bytes = read(body, BATCH_BYTES_MAX, "16 MiB a batch").await?;
+    let mut outcome = Batch { accepted: 0, rejected: Vec::new() };
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    for (at, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
+        match publish_line(&operator, line).await {
+            Ok(()) => outcome.accepted += 1,
+            Err(problem) => outcome.rejected.push(Rejected { line: at + 1, why: problem.body }),
+        }
+    }
+    Ok(Json(outcome))
+}
+
+async fn publish_line(operator: &Operator, line: &[u8]) -> Result<(), Problem> {
+    let bad = |message: String| Problem::bad_request("bad_request", message);
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
+    let topic = TopicName::try_from(line.topic).map_err(|error| problem(error.into()))?;
+    let payload = match (line.data, line.text, line.base64) {
+        (Some(data), None, None) => Payload::parsed_json(data.get().to_owned()),
+        (None, Some(text), None) => Payload::text(text),
+        (None, None, Some(base64)) => {
+            Payload::binary(STANDARD.decode(base64).map_err(|error| bad(format!("base64: {error}")))?)
+        }
+        _ => return Err(bad("a line has exactly one of data, text and base64".into())),
+    };
+    let request = operator.publisher.request(topic, payload, None).map_err(problem)?;
+    let sending = tokio::time::timeout(BATCH_PATIENCE, operator.publisher.send(request));
+    sending.await.map_err(|_| Problem::full())?.map_err(problem)
+}
+
+fn entitled(peer: SocketAddr) -> Result<(), Problem> {
+    let message = "only peers on loopback may publish";
+    if peer.ip().is_loopback() {
+        Ok(())
+    } else {
+        Err(Problem::new(StatusCode::FORBIDDEN, "not_entitled", message))
+    }
+}
+
+/// The topic at the end of a path, percent-encoded.
+pub(super) fn topic_of(uri: &Uri, prefix: &str) -> Result<TopicName, Problem> {
+    let encoded = uri.path().strip_prefix(prefix).unwrap_or_default();
+    crate::protocol::target::topic(encoded).map_err(|error| problem(error.into()))
+}
+
+async fn read(body: Body, max: usize, limit: &str) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, max).await.map_err(|_| {
+        let message = format!("the body is cut short, or has more than {max} bytes ({limit})");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    })
+}
+
+/// The payload as its `Content-Type` declares it; none is JSON if it parses, else as the bytes are.
+fn declared(bytes: Bytes, content_type: Option<&str>) -> Result<Payload, Problem> {
+    let kind =
+        content_type.map(|full| full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match kind.as_deref() {
+        None => Ok(Payload::sniff(bytes)),
+        Some("application/json") => {
+            Payload::declared_json(bytes).map_err(|error| Problem::bad_request("not_json", error.to_string()))
+        }
+        Some(kind) if kind.starts_with("text/") => Payload::declared_text(bytes)
+            .map_err(|(error, _)| Problem::bad_request("not_text", error.to_string())),
+        Some(_) => Ok(Payload::binary(bytes)),
+    }
+}
+
+fn problem(error: PublishError) -> Problem {
+    let (status, code) = match error {
+        PublishError::Topic(_) | PublishError::Reserved => (StatusCode::BAD_REQUEST, "bad_topic"),
+        PublishError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        PublishError::Refused(_) => (StatusCode::SERVICE_UNAVAILABLE, "limit"),
+        PublishError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+    };
+    Problem::new(status, code, error.to_string())
+}

@@ -1,0 +1,104 @@
+//! Why connections end: close codes as clients see them, and reasons as metrics count them.
+
+/// A WebSocket close code. 4000 to 4499 mean reconnect, 4500 to 4999 mean do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// Normal end.
+    pub const NORMAL: Self = Self(1000);
+    /// The frames break RFC 6455.
+    pub const PROTOCOL: Self = Self(1002);
+    /// A text message is not UTF-8.
+    pub const NOT_UTF8: Self = Self(1007);
+    /// A message is larger than the server takes.
+    pub const TOO_BIG: Self = Self(1009);
+    /// The server restarts: reconnect, elsewhere or a little later.
+    pub const RESTART: Self = Self(1012);
+    /// Behind its limits; the reason names the last sequence delivered.
+    pub const SLOW_CONSUMER: Self = Self(4001);
+    /// Nothing came from the client for too long, not even a pong.
+    pub const NO_PONG: Self = Self(4003);
+    /// Operations come faster than the limit.
+    pub const RATE_LIMITED: Self = Self(4005);
+    /// Closed by the operator.
+    pub const OPERATOR: Self = Self(1001);
+    /// The server failed this one connection; the others live on.
+    pub const INTERNAL: Self = Self(1011);
+}
+
+/// Why a connection ended: the `reason` label of `stentor_connections_dropped_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// The client closed, or went away between messages.
+    Client,
+    /// The socket failed: reset, broken pipe, time-out of the kernel.
+    Socket,
+    /// Behind its limits (4001).
+    SlowConsumer,
+    /// Silent for too long (4003).
+    NoPong,
+    /// Broke RFC 6455 (1002, 1007).
+    Protocol,
+    /// Sent a message over the limit (1009).
+    TooBig,
+    /// Too many operations (4005).
+    RateLimited,
+    /// Closed through `DELETE /connections/<id>`.
+    Operator,
+    /// The server is going down (1012).
+    Shutdown,
+    /// A bug in this connection's code; caught and counted.
+    Panic,
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 10;
+
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Client,
+        Self::Socket,
+        Self::SlowConsumer,
+        Self::NoPong,
+        Self::Protocol,
+        Self::TooBig,
+        Self::RateLimited,
+        Self::Operator,
+        Self::Shutdown,
+        Self::Panic,
+    ];
+
+    /// As in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Socket => "socket",
+            Self::SlowConsumer => "slow_consumer",
+            Self::NoPong => "no_pong",
+            Self::Protocol => "protocol",
+            Self::TooBig => "too_big",
+            Self::RateLimited => "rate_limited",
+            Self::Operator => "operator",
+            Self::Shutdown => "shutdown",
+            Self::Panic => "panic",
+        }
+    }
+
+    /// What the client is told, where it is told anything by us.
+    pub fn code(self) -> CloseCode {
+        match self {
+            Self::Client | Self::Socket => CloseCode::NORMAL,
+            Self::SlowConsumer => CloseCode::SLOW_CONSUMER,
+            Self::NoPong => CloseCode::NO_PONG,
+            Self::Protocol => CloseCode::PROTOCOL,
+            Self::TooBig => CloseCode::TOO_BIG,
+            Self::RateLimited => CloseCode::RATE_LIMITED,
+            Self::Operator => CloseCode::OPERATOR,
+            Self::Shutdown => CloseCode::RESTART,
+            Self::Panic => CloseCode::INTERNAL,
+        }
+    }
+}

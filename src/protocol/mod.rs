@@ -1,0 +1,8 @@
+//! The wire's words: topic names, request targets, operations, replies, close codes. Pure.
+
+pub(crate) mod class;
+pub mod close;
+pub(crate) mod operation;
+pub(crate) mod reply;
+pub(crate) mod target;
+pub mod topic;

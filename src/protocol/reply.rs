@@ -1,0 +1,223 @@
+//! What the server says in text: acks, errors and events, in the words of the dialect that asked.
+
+use crate::protocol::class::Class;
+use crate::protocol::operation::OpId;
+use crate::protocol::topic::TopicName;
+use crate::sequencer::request::{Outcome, Published, Recovery, Refusal};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How an operation's answer is to be worded; travels with the request and comes back with the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Tag {
+    /// Not at all: subscriptions in the URL. Only refusals are told.
+    Silent,
+    /// As Stentor's own protocol does, with what was refused before it reached the sequencer.
+    Native(OpId, Vec<Rejection>),
+    /// As Binance does.
+    Binance(OpId),
+}
+
+/// One topic of an operation that is not granted, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Rejection {
+    pub(crate) topic: String,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Rejection {
+    fn refused(topic: &TopicName, refusal: Refusal) -> Self {
+        Self { topic: topic.to_string(), code: "limit", message: refusal.to_string() }
+    }
+}
+
+/// A topic as acks describe it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Subscription<'a> {
+    pub(crate) topic: &'a TopicName,
+    pub(crate) class: Class,
+    pub(crate) epoch: String,
+    pub(crate) seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recovered: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Ack<'a, T> {
+    event: &'static str,
+    op: &'static str,
+    #[serde(skip_serializing_if = "OpId::is_absent")]
+    id: &'a OpId,
+    ok: T,
+    err: &'a [Rejection],
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    event: &'static str,
+    #[serde(skip_serializing_if = "OpId::is_absent")]
+    id: &'a OpId,
+    code: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct BinanceResult<'a, T> {
+    result: T,
+    id: &'a OpId,
+}
+
+#[derive(Serialize)]
+struct BinanceFailure<'a> {
+    code: u8,
+    msg: &'a str,
+    #[serde(skip_serializing_if = "OpId::is_absent")]
+    id: &'a OpId,
+}
+
+/// The answer to a subscribe, if it has one: what was granted and what was not.
+pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
+    let refusals =
+        || outcomes.iter().filter_map(|one| Some(Rejection::refused(&one.topic, one.granted.err()?)));
+    match tag {
+        Tag::Silent => {
+            let refusal = refusals().next()?;
+            Some(failure(&OpId::Absent, refusal.code, &format!("{}: {}", refusal.topic, refusal.message)))
+        }
+        Tag::Native(id, rejected) => {
+            let ok: Vec<_> = outcomes.iter().filter_map(granted).collect();
+            let err: Vec<_> = rejected.iter().cloned().chain(refusals()).collect();
+            Some(json(&Ack { event: "ack", op: "subscribe", id, ok, err: &err }))
+        }
+        Tag::Binance(id) => Some(match refusals().next() {
+            None => binance_result(id, ()),
+            Some(refusal) => binance_failure(id, 2, &format!("{}: {}", refusal.topic, refusal.message)),
+        }),
+    }
+}
+
+fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
+    let grant = outcome.granted.ok()?;
+    let (recovered, reason) = match grant.recovered {
+        None => (None, None),
+        Some(Recovery::Complete) => (Some(true), None),
+        Some(Recovery::Epoch) => (Some(false), Some("epoch")),
+        Some(Recovery::NoHistory) => (Some(false), Some("none")),
+    };
+    let (epoch, seq) = (grant.epoch.to_string(), grant.seq);
+    Some(Subscription { topic: &outcome.topic, class: Class::Event, epoch, seq, recovered, reason })
+}
+
+/// The answer to an unsubscribe: the topics that are left, whether or not they were subscribed.
+pub(crate) fn unsubscribed<'a>(tag: &Tag, topics: impl Iterator<Item = &'a TopicName>) -> Option<String> {
+    #[derive(Serialize)]
+    struct Left<'a> {
+        topic: &'a TopicName,
+    }
+    match tag {
+        Tag::Silent => None,
+        Tag::Native(id, rejected) => {
+            let ok: Vec<_> = topics.map(|topic| Left { topic }).collect();
+            Some(json(&Ack { event: "ack", op: "unsubscribe", id, ok, err: rejected }))
+        }
+        Tag::Binance(id) => Some(binance_result(id, ())),
+    }
+}
+
+/// The answer to a list.
+pub(crate) fn listed(tag: &Tag, subscriptions: &[Subscription<'_>]) -> Option<String> {
+    match tag {
+        Tag::Silent => None,
+        Tag::Native(id, rejected) => {
+            Some(json(&Ack { event: "ack", op: "list", id, ok: subscriptions, err: rejected }))
+        }
+        Tag::Binance(id) => {
+            let names: Vec<_> = subscriptions.iter().map(|one| one.topic).collect();
+            Some(binance_result(id, names))
+        }
+    }
+}
+
+/// The receipt of a published message; who asked for none is told of a refusal only.
+pub(crate) fn published(tag: &Tag, topic: &TopicName, outcome: Result<Published, Refusal>) -> Option<String> {
+    #[derive(Serialize)]
+    struct Place<'a> {
+        topic: &'a TopicName,
+        epoch: String,
+        seq: u64,
+    }
+    match (tag, outcome) {
+        (Tag::Native(id, _), Ok(at)) => {
+            let ok = [Place { topic, epoch: at.epoch.to_string(), seq: at.seq }];
+            Some(json(&Ack { event: "ack", op: "publish", id, ok, err: &[] }))
+        }
+        (Tag::Native(id, _), Err(refusal)) => Some(failure(id, "limit", &refusal.to_string())),
+        (_, Ok(_)) => None,
+        (_, Err(refusal)) => Some(failure(&OpId::Absent, "limit", &refusal.to_string())),
+    }
+}
+
+/// The answer to a change of a property.
+pub(crate) fn done(tag: &Tag) -> Option<String> {
+    told(tag, ())
+}
+
+/// The answer to a question about a property; only Binance's dialect has them.
+pub(crate) fn told(tag: &Tag, value: impl Serialize) -> Option<String> {
+    let Tag::Binance(id) = tag else { return None };
+    Some(binance_result(id, value))
+}
+
+/// The answer to a ping operation.
+pub(crate) fn pong(id: &OpId) -> String {
+    #[derive(Serialize)]
+    struct Pong<'a> {
+        event: &'static str,
+        #[serde(skip_serializing_if = "OpId::is_absent")]
+        id: &'a OpId,
+    }
+    json(&Pong { event: "pong", id })
+}
+
+/// A failed operation, in Stentor's own words; the connection stays open.
+pub(crate) fn failure(id: &OpId, code: &'static str, message: &str) -> String {
+    json(&Failure { event: "error", id, code, message })
+}
+
+/// A failed operation, in Binance's words.
+pub(crate) fn binance_failure(id: &OpId, code: u8, msg: &str) -> String {
+    json(&BinanceFailure { code, msg, id })
+}
+
+/// A done operation, in Binance's words.
+pub(crate) fn binance_result(id: &OpId, result: impl Serialize) -> String {
+    json(&BinanceResult { result, id })
+}
+
+/// The notice of an orderly shutdown; `retry_after_ms` differs from connection to connection.
+pub(crate) fn shutdown_notice(retry_after_ms: u64) -> String {
+    format!(r#"{{"event":"notice","code":"shutdown","retry_after_ms":{retry_after_ms}}}"#)
+}
+
+/// The heads of a connection's topics.
+pub(crate) fn heartbeat<'a>(heads: impl Iterator<Item = (&'a TopicName, u64)>) -> String {
+    #[derive(Serialize)]
+    struct Heartbeat<'a> {
+        event: &'static str,
+        seq: BTreeMap<&'a str, u64>,
+    }
+    json(&Heartbeat { event: "heartbeat", seq: heads.map(|(topic, seq)| (topic.as_str(), seq)).collect() })
+}
+
+/// The reason of a 4001: where to resume, as `since` takes it.
+pub(crate) fn slow_consumer(topic: &TopicName, epoch: impl std::fmt::Display, seq: u64) -> String {
+    format!("slow consumer last={epoch}:{seq} topic={topic}")
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Nothing here has keys that are not strings, so it always serialises.
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,288 @@
+//! The server: starts the threads, knows their order, ends them in order.
+
+use crate::clock;
+use crate::config::Settings;
+use crate::door;
+use crate::error::StartError;
+use crate::mailbox::{Mailbox, Sleeper};
+use crate::operator::{self, Operator};
+use crate::sequencer::core::Sequencer;
+use crate::sequencer::publisher::Publisher;
+use crate::sequencer::request::Reply;
+use crate::shard::command::{Command, Drain, Who};
+use crate::shard::directory::{Directory, ShardHandle};
+use crate::shard::driver;
+use crossbeam::channel::{Receiver, bounded};
+use crossbeam::sync::Parker;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
+use tokio::sync::{Notify, watch};
+
+/// Connections that may be waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+/// How far apart closes of an orderly shutdown lie at most: few connections need not wait for long.
+const CLOSE_SPACING: Duration = Duration::from_millis(5);
+
+/// A running broadcaster. Dropping it ends it at once; [`Server::shutdown`] ends it in order.
+#[derive(Debug)]
+pub struct Server {
+    websocket: SocketAddr,
+    operator: SocketAddr,
+    publisher: Publisher,
+    directory: Arc<Directory>,
+    settings: Arc<Settings>,
+    stopping: watch::Sender<bool>,
+    doors: Option<Runtime>,
+    control: Option<Runtime>,
+    /// One word from each thread that ends; closed when all have.
+    ended: Receiver<()>,
+    threads: usize,
+}
+
+/// Configures a server.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// All settings at once.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Where WebSocket clients connect; port 0 takes any free one.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.settings.listen = address;
+        self
+    }
+
+    /// Where the operator's HTTP listens; port 0 takes any free one.
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.settings.admin = address;
+        self
+    }
+
+    /// How many shards, a thread each; 0 for one per core.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.settings.shards = shards;
+        self
+    }
+
+    /// Binds every port, starts every thread.
+    ///
+    /// # Errors
+    /// A setting contradicts another, a port is taken, or the system refuses a thread. Nothing is left running.
+    pub fn start(self) -> Result<Server, StartError> {
+        Server::start(self.settings)
+    }
+}
+
+impl Server {
+    /// A server with default settings, to be changed.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The address WebSocket clients connect to.
+    pub fn websocket_address(&self) -> SocketAddr {
+        self.websocket
+    }
+
+    /// The address of the operator's HTTP.
+    pub fn operator_address(&self) -> SocketAddr {
+        self.operator
+    }
+
+    /// A handle to publish with.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    fn start(settings: Settings) -> Result<Self, StartError> {
+        settings.validate().map_err(|error| StartError::Setting(error.to_string()))?;
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
+        let connections_max = settings.connections_max(descriptors);
+        if settings.limits.connections > connections_max {
+            tracing::warn!(
+                asked = settings.limits.connections,
+                allowed = connections_max,
+                "the descriptor limit allows fewer connections than asked for; raise `ulimit -Hn`"
+            );
+        }
+        let settings = Arc::new(settings);
+        let websocket = bind(settings.listen)?;
+        let operator = bind(settings.admin)?;
+        let (websocket_address, operator_address) = (websocket.local_addr()?, operator.local_addr()?);
+        let limits = &settings.limits;
+
+        let parker = Parker::new();
+        let wake_sequencer = || Sleeper::Thread(parker.unparker().clone());
+        let room = Arc::new(Notify::new());
+        let requests = Arc::new(Mailbox::new(
+            limits.sequencer_frames,
+            limits.sequencer_bytes,
+            wake_sequencer(),
+            Sleeper::Tasks(room.clone()),
+        ));
+        let publisher = Publisher::new(requests.clone(), room, limits.message_bytes);
+        let handles: Vec<_> = (0..settings.shard_count())
+            .map(|id| ShardHandle::new(id as u16, limits.inbox_frames, limits.inbox_bytes, wake_sequencer()))
+            .collect();
+        let directory = Arc::new(Directory::new(handles.clone()));
+        let threads = handles.len() + 1;
+        let (end, ended) = bounded(threads);
+        let (stopping, stop) = watch::channel(false);
+
+        let doors = runtime("door", settings.door_count())?;
+        let control = runtime("control", 1)?;
+        for handle in handles {
+            let (publisher, settings, end) = (publisher.clone(), settings.clone(), end.clone());
+            std::thread::Builder::new().name(format!("shard-{}", handle.id)).spawn(move || {
+                run_shard(handle, publisher, settings);
+                let _ = end.send(());
+            })?;
+        }
+        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros());
+        let shards = directory.clone();
+        std::thread::Builder::new().name("sequencer".into()).spawn(move || {
+            crate::sequencer::run::run(sequencer, &requests, &shards, &parker);
+            let _ = end.send(());
+        })?;
+
+        let listener = {
+            let _inside = doors.enter();
+            tokio::net::TcpListener::from_std(websocket)?
+        };
+        doors.spawn(door::accept(
+            listener,
+            directory.clone(),
+            settings.clone(),
+            connections_max,
+            stop.clone(),
+        ));
+        let listener = {
+            let _inside = control.enter();
+            tokio::net::TcpListener::from_std(operator)?
+        };
+        let desk = Operator {
+            publisher: publisher.clone(),
+            directory: directory.clone(),
+            settings: settings.clone(),
+            stopping: stop,
+        };
+        control.spawn(operator::serve(listener, desk));
+        Ok(Self {
+            websocket: websocket_address,
+            operator: operator_address,
+            publisher,
+            directory,
+            settings,
+            stopping,
+            doors: Some(doors),
+            control: Some(control),
+            ended,
+            threads,
+        })
+    }
+
+    /// Ends in order, within `drain_s`: doors shut; every client gets a notice; subscribers are closed with 1012
+    /// at moments spread out while data still flows; publishers are closed; what was accepted is sequenced and
+    /// delivered; threads end. Blocks the calling thread meanwhile.
+    pub fn shutdown(mut self) {
+        let began = clock::now();
+        let drain = Duration::from_secs(self.settings.drain_s);
+        let finish_by = began + drain.mul_f64(0.95);
+        self.stop_doors();
+        let connections: usize = self.directory.load().iter().map(ShardHandle::load).sum();
+        let spread = (CLOSE_SPACING * u32::try_from(connections).unwrap_or(u32::MAX)).min(drain.mul_f64(0.4));
+        for (who, spread) in [(Who::Subscribers, spread), (Who::Publishers, spread.min(drain.mul_f64(0.05)))]
+        {
+            self.drain(who, spread, finish_by);
+        }
+        self.publisher.close();
+        for _ in 0..self.threads {
+            let left = finish_by.since(clock::now()) + drain.mul_f64(0.05);
+            if self.ended.recv_timeout(left).is_err() {
+                tracing::warn!("the drain took longer than drain_s; ending all the same");
+                break;
+            }
+        }
+    }
+
+    /// Has every shard close one kind of connections; waits until each has been sent its close.
+    fn drain(&self, who: Who, spread: Duration, finish_by: clock::Moment) {
+        let shards = self.directory.load();
+        let (tell, told) = bounded(shards.len());
+        let until = clock::now() + spread;
+        let mut asked = 0;
+        for shard in shards.iter() {
+            let tell = tell.clone();
+            let done = Reply::new(move |()| {
+                let _ = tell.send(());
+            });
+            let retry_after = spread.max(Duration::from_secs(1));
+            let command = Command::Drain(Drain { who, until, finish_by, retry_after, done });
+            asked += usize::from(shard.commands.post(command).is_ok());
+        }
+        for _ in 0..asked {
+            if told.recv_timeout(finish_by.since(clock::now())).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn stop_doors(&mut self) {
+        self.stopping.send_replace(true);
+        if let Some(doors) = self.doors.take() {
+            doors.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_doors();
+        self.publisher.close();
+        if let Some(control) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
+
+/// Runs a shard to its end. Should its own code panic, its mailboxes close: nobody waits for it, `/readyz` says
+/// so, and the other shards go on.
+fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) {
+    let (inbox, commands, id) = (handle.inbox.clone(), handle.commands.clone(), handle.id);
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| driver::run(handle, publisher, settings)));
+    match ran {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(shard = id, %error, "a shard could not start"),
+        Err(_) => tracing::error!(shard = id, "a shard panicked; its connections are gone"),
+    }
+    inbox.close();
+    commands.close();
+    inbox.vacancy.ring();
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    RuntimeBuilder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+}

@@ -1,0 +1,102 @@
+//! What a shard is asked beside its FIFO: by doors, by the operator, by the one who shuts it down.
+
+use crate::clock::Moment;
+use crate::door::admission::Admitted;
+use crate::ids::ConnectionId;
+use crate::mailbox::Weigh;
+use crate::sequencer::request::Reply;
+use crate::shard::counters::Counters;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A socket that has passed the door; the shard writes the handshake's answer.
+    Adopt(Box<Admitted>),
+    /// The connections furthest behind, at most so many.
+    Connections { sort: Sort, limit: usize, reply: Reply<Vec<ConnectionLine>> },
+    /// Close one connection; answers whether it was here.
+    Disconnect { id: ConnectionId, reply: Reply<bool> },
+    /// What has been counted.
+    Counters(Reply<Counters>),
+    /// Tell everybody that the server goes down, then close one kind of connections over some time.
+    Drain(Drain),
+}
+
+/// One step of a shutdown.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    pub(crate) who: Who,
+    /// The closes are spread at random between now and then.
+    pub(crate) until: Moment,
+    /// When whoever has not closed by then is let go.
+    pub(crate) finish_by: Moment,
+    /// What clients are told to wait before they come back, at most; jittered per connection.
+    pub(crate) retry_after: Duration,
+    /// Called when the last of them has its close frame.
+    pub(crate) done: Reply<()>,
+}
+
+/// Whom a drain closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Everyone who does not only publish.
+    Subscribers,
+    /// Those who came to publish.
+    Publishers,
+}
+
+/// What `GET /connections` sorts by, greatest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sort {
+    /// Bytes queued, then frames.
+    #[default]
+    Lag,
+    /// Frames sent.
+    Sent,
+    /// How long it has been connected.
+    Age,
+    /// Topics.
+    Subscriptions,
+}
+
+/// A connection in `GET /connections`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ConnectionLine {
+    pub(crate) id: String,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) path: String,
+    pub(crate) state: crate::shard::writer::State,
+    pub(crate) subscriptions: usize,
+    pub(crate) sent_frames: u64,
+    pub(crate) queued_frames: usize,
+    pub(crate) queued_bytes: usize,
+    pub(crate) stalled_ms: u64,
+    pub(crate) age_s: u64,
+}
+
+impl Sort {
+    /// Keeps the first so many in this order.
+    pub(crate) fn keep_first(self, lines: &mut Vec<ConnectionLine>, limit: usize) {
+        lines.sort_unstable_by_key(|line| std::cmp::Reverse(self.key(line)));
+        lines.truncate(limit);
+    }
+
+    fn key(self, line: &ConnectionLine) -> (u64, u64) {
+        match self {
+            Self::Lag => (line.queued_bytes as u64, line.queued_frames as u64),
+            Self::Sent => (line.sent_frames, 0),
+            Self::Age => (line.age_s, 0),
+            Self::Subscriptions => (line.subscriptions as u64, 0),
+        }
+    }
+}
+
+impl Weigh for Command {
+    fn weight(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,75 @@
+//! What a shard counts: plain numbers, owned by the shard, copied to whoever asks.
+
+use crate::protocol::close::Reason;
+
+/// A histogram over powers of two: bucket `n` counts values up to `2^n`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Powers {
+    pub(crate) buckets: [u64; Self::BUCKETS],
+    pub(crate) sum: u64,
+}
+
+impl Powers {
+    /// The last bucket takes everything above `2^19`.
+    pub(crate) const BUCKETS: usize = 21;
+
+    #[inline]
+    pub(crate) fn record(&mut self, value: u64) {
+        let bucket = (64 - value.saturating_sub(1).leading_zeros()) as usize;
+        self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.sum += value;
+    }
+}
+
+/// See the module. Totals count since the shard began, the rest is now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    /// Connections now.
+    pub(crate) connections: u64,
+    /// Of these, behind a full socket.
+    pub(crate) blocked: u64,
+    /// Subscriptions now.
+    pub(crate) subscriptions: u64,
+    /// Connections adopted, total.
+    pub(crate) opened: u64,
+    /// Connections ended, total, by reason.
+    pub(crate) dropped: [u64; Reason::COUNT],
+    /// Subscribers at each message's place in the FIFO, total.
+    pub(crate) routed: u64,
+    /// Deliveries whose last byte the kernel took, total.
+    pub(crate) delivered: u64,
+    /// Deliveries that died with their connection, total.
+    pub(crate) abandoned: u64,
+    /// Deliveries in the log or in queues now.
+    pub(crate) pending: u64,
+    /// Bytes the kernel took, total.
+    pub(crate) bytes: u64,
+    /// Bytes that came in, total.
+    pub(crate) bytes_received: u64,
+    /// Messages waiting in the inbox now.
+    pub(crate) inbox_frames: u64,
+    /// Frames in outbound queues now.
+    pub(crate) queued_frames: u64,
+    /// Bytes in outbound queues now, each frame once.
+    pub(crate) queued_bytes: u64,
+    /// Slots paid per sweep.
+    pub(crate) sweep_slots: Powers,
+    /// Frames per write of a sweep.
+    pub(crate) write_frames: Powers,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_lands_in_the_first_bucket_that_holds_it() {
+        let mut powers = Powers::default();
+        for value in [0, 1, 2, 3, 4, 1 << 19, u64::MAX >> 1] {
+            powers.record(value);
+        }
+        assert_eq!(powers.buckets[..3], [2, 1, 2]);
+        assert_eq!(powers.buckets[19], 1);
+        assert_eq!(powers.buckets[20], 1);
+    }
+}

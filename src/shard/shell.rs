@@ -1,0 +1,358 @@
+//! The shard's shell: what its tasks share. All of them run on the shard's one thread.
+//!
+//! The core is borrowed for one call at a time, never across an `await`; what it leaves to be done is done
+//! before the borrow's caller goes on.
+
+use super::command::{Command, ConnectionLine, Drain, Sort, Who};
+use super::core::Shard;
+use super::directory::ShardHandle;
+use super::reader;
+use super::sockets::{Socket, SocketTable};
+use super::writer::Effect;
+use crate::clock::{self, Moment};
+use crate::config::Settings;
+use crate::door::admission::Admitted;
+use crate::ids::{ConnectionId, Slot};
+use crate::limits::READ_BYTES;
+use crate::mailbox::Refused;
+use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::reply::Tag;
+use crate::protocol::target::Endpoint;
+use crate::sequencer::publisher::Publisher;
+use crate::sequencer::request::Request;
+use futures_util::FutureExt as _;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shell {
+    core: RefCell<Shard>,
+    sockets: RefCell<SocketTable>,
+    pub(super) handle: ShardHandle,
+    pub(super) publisher: Publisher,
+    pub(super) settings: Arc<Settings>,
+    /// Requests that found the sequencer's queue full, in order; at most one pause of reading a connection.
+    waiting: RefCell<VecDeque<Waiting>>,
+    waiting_bell: Notify,
+    /// True exactly when the poster has something in hand or waiting: others queue behind it.
+    is_posting: Cell<bool>,
+    /// Rung when connections that were not read may be read again.
+    pub(super) readable: Notify,
+    /// Where every connection's bytes arrive first.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// True exactly when the server goes down: nobody new is taken in.
+    draining: Cell<bool>,
+    /// When connections that have not closed by themselves are let go, once the end mark has come.
+    pub(super) finish_by: Cell<Moment>,
+}
+
+/// A request on its way to the sequencer.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: Request,
+    /// The connection whose handshake may be answered once the request is posted.
+    pub(super) greeting: Option<(ConnectionId, Vec<u8>)>,
+}
+
+impl Shell {
+    pub(super) fn new(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> Self {
+        Self {
+            core: RefCell::new(Shard::new(handle.id, settings.limits.clone())),
+            sockets: RefCell::default(),
+            handle,
+            publisher,
+            settings,
+            waiting: RefCell::default(),
+            waiting_bell: Notify::new(),
+            is_posting: Cell::new(false),
+            readable: Notify::new(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            draining: Cell::new(false),
+            finish_by: Cell::new(Moment::default()),
+        }
+    }
+
+    /// Calls the core, then does what it left to be done.
+    pub(super) fn with<T>(self: &Rc<Self>, call: impl FnOnce(&mut Shard, &mut SocketTable) -> T) -> T {
+        let result = call(&mut self.core.borrow_mut(), &mut self.sockets.borrow_mut());
+        loop {
+            let effects = std::mem::take(&mut self.core.borrow_mut().effects);
+            if effects.is_empty() {
+                break;
+            }
+            effects.into_iter().for_each(|effect| self.perform(effect));
+        }
+        self.post_leaves();
+        result
+    }
+
+    fn perform(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Blocked(slot) => self.start_drainer(slot),
+            Effect::Finished(slot) => self.sockets.borrow().finish(slot),
+            Effect::Ended { slot, generation, reason, reset } => {
+                let mut sockets = self.sockets.borrow_mut();
+                let id = ConnectionId { shard: self.handle.id, slot, generation };
+                if let Some(socket) = sockets.get(slot) {
+                    tracing::debug!(connection = %id, peer = %socket.peer, reason = reason.as_str(), "connection ended");
+                }
+                sockets.remove(slot, reset);
+            }
+            Effect::Readable => self.readable.notify_waiters(),
+        }
+    }
+
+    /// Tells the sequencer who left; what does not fit stays, coalesced per topic, for the next call.
+    fn post_leaves(&self) {
+        let mut core = self.core.borrow_mut();
+        if core.leaves.is_empty() {
+            return;
+        }
+        let shard = self.handle.id;
+        let publisher = &self.publisher;
+        core.leaves.retain(|topic, count| {
+            let leave = Request::Leave { shard, topic: *topic, count: *count };
+            matches!(publisher.post(leave), Err(Refused::Full(_)))
+        });
+    }
+
+    /// Posts a request that may not fail; behind others that wait, if there are any.
+    pub(super) fn post(self: &Rc<Self>, request: Request, greeting: Option<(ConnectionId, Vec<u8>)>) {
+        if !self.is_posting.get() {
+            match self.publisher.post(request) {
+                Ok(()) | Err(Refused::Closed(_)) => self.greet(greeting),
+                Err(Refused::Full(request)) => self.wait(Waiting { request, greeting }),
+            }
+        } else {
+            self.wait(Waiting { request, greeting });
+        }
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        self.waiting.borrow_mut().push_back(waiting);
+        self.is_posting.set(true);
+        self.waiting_bell.notify_one();
+    }
+
+    /// The poster: sends what waits, in order, as the sequencer makes room.
+    pub(super) async fn post_waiting(self: Rc<Self>) {
+        loop {
+            while let Some(waiting) = self.take_waiting() {
+                // Closed means that the server is going down, and nobody waits for the answer any more.
+                let _ = self.publisher.send(waiting.request).await;
+                self.greet(waiting.greeting);
+                self.is_posting.set(!self.waiting.borrow().is_empty());
+            }
+            self.waiting_bell.notified().await;
+        }
+    }
+
+    fn take_waiting(&self) -> Option<Waiting> {
+        self.waiting.borrow_mut().pop_front()
+    }
+
+    fn greet(self: &Rc<Self>, greeting: Option<(ConnectionId, Vec<u8>)>) {
+        if let Some((id, answer)) = greeting {
+            self.with(|core, sockets| core.greet(id, answer, clock::now(), sockets));
+        }
+    }
+
+    /// Takes in a socket that has passed the door.
+    fn adopt(self: &Rc<Self>, admitted: Admitted) {
+        let Admitted { stream, peer, path, target, answer, seat } = admitted;
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => Rc::new(stream),
+            Err(error) => return tracing::warn!(%peer, %error, "cannot take in a connection"),
+        };
+        if self.draining.get() {
+            // It came through the door just before that was shut.
+            let _ = stream.try_write(&crate::door::refusal::shut());
+            return;
+        }
+        let endpoint = target.endpoint.clone();
+        let id = self.with(|core, sockets| {
+            let id = core.adopt(target.encoding, target.combined, clock::now());
+            let stream = stream.clone();
+            let socket = Socket { stream, peer, path, endpoint, reader: None, drainer: None, _seat: seat };
+            sockets.insert(id.slot, socket);
+            id
+        });
+        let reading = reader::read(self.clone(), id, stream, target.endpoint, peer);
+        let reader = self.spawn_for(id, reading);
+        if let Some(socket) = self.sockets.borrow_mut().get_mut(id.slot) {
+            socket.reader = Some(reader);
+        }
+        if target.wishes.is_empty() {
+            self.greet(Some((id, answer)));
+        } else {
+            let request = Request::Subscribe { connection: id, tag: Tag::Silent, wishes: target.wishes };
+            self.post(request, Some((id, answer)));
+        }
+    }
+
+    /// Spawns a connection's task. Should it panic, that connection is closed and counted, and no other.
+    fn spawn_for(self: &Rc<Self>, id: ConnectionId, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        let shell = self.clone();
+        let guarded = async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                tracing::error!(connection = %id, "a connection's task panicked; the connection is closed");
+                let reason = Reason::Panic;
+                shell.with(|core, sockets| {
+                    if core.is_here(id) {
+                        core.close(id.slot, reason, reason.code(), "internal error", clock::now(), sockets);
+                    }
+                });
+            }
+        };
+        tokio::task::spawn_local(guarded).abort_handle()
+    }
+
+    /// The writer task of a connection behind a full socket: drains its queue as the socket takes bytes.
+    fn start_drainer(self: &Rc<Self>, slot: Slot) {
+        let Some(id) = self.core.borrow().id_of(slot) else { return };
+        let Some(stream) = self.sockets.borrow().get(slot).map(|socket| socket.stream.clone()) else {
+            return;
+        };
+        let shell = self.clone();
+        let drainer = self.spawn_for(id, async move {
+            // `async_io` tries before it waits: tokio may still believe in a readiness that a raw send used up.
+            let drained = stream.async_io(Interest::WRITABLE, || {
+                let done =
+                    shell.with(|core, sockets| !core.is_here(id) || core.drain(slot, clock::now(), sockets));
+                if done { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            if drained.await.is_err() {
+                shell.with(|core, _| core.is_here(id).then(|| core.end(slot, Reason::Socket, true)));
+            }
+        });
+        if let Some(socket) = self.sockets.borrow_mut().get_mut(slot) {
+            socket.drainer = Some(drainer);
+        }
+    }
+
+    /// Does at most so many of the commands that wait; returns how many it did.
+    pub(super) fn take_commands(self: &Rc<Self>, max: usize) -> usize {
+        for done in 0..max {
+            match self.handle.commands.take() {
+                Some(command) => self.command(command),
+                None => return done,
+            }
+        }
+        max
+    }
+
+    fn command(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Adopt(admitted) => self.adopt(*admitted),
+            Command::Connections { sort, limit, reply } => reply.send(self.connections(sort, limit)),
+            Command::Counters(reply) => {
+                let mut counters = self.core.borrow().counters();
+                counters.inbox_frames = self.handle.inbox.len() as u64;
+                reply.send(counters);
+            }
+            Command::Disconnect { id, reply } => {
+                let reason = Reason::Operator;
+                let was_here = self.with(|core, sockets| {
+                    let is_here = core.is_here(id);
+                    if is_here {
+                        core.close(
+                            id.slot,
+                            reason,
+                            reason.code(),
+                            "closed by the operator",
+                            clock::now(),
+                            sockets,
+                        );
+                    }
+                    is_here
+                });
+                reply.send(was_here);
+            }
+            Command::Drain(drain) => {
+                self.draining.set(true);
+                self.finish_by.set(drain.finish_by);
+                tokio::task::spawn_local(self.clone().drain(drain));
+            }
+        }
+    }
+
+    fn connections(&self, sort: Sort, limit: usize) -> Vec<ConnectionLine> {
+        let sockets = self.sockets.borrow();
+        let core = self.core.borrow();
+        let mut lines: Vec<_> = core
+            .connections(clock::now())
+            .map(|report| {
+                let socket = sockets.get(report.id.slot);
+                ConnectionLine {
+                    id: report.id.to_string(),
+                    address: socket.map(|socket| socket.peer),
+                    path: socket.map(|socket| socket.path.clone()).unwrap_or_default(),
+                    state: report.state,
+                    subscriptions: report.subscriptions,
+                    sent_frames: report.sent_frames,
+                    queued_frames: report.queued_frames,
+                    queued_bytes: report.queued_bytes,
+                    stalled_ms: u64::try_from(report.stalled.as_millis()).unwrap_or(u64::MAX),
+                    age_s: report.age.as_secs(),
+                }
+            })
+            .collect();
+        sort.keep_first(&mut lines, limit);
+        lines
+    }
+
+    /// One step of a shutdown: a notice to all, then closes at random moments while data still flows.
+    async fn drain(self: Rc<Self>, drain: Drain) {
+        let Drain { who, until, retry_after, done, .. } = drain;
+        let now = clock::now();
+        let chosen: Vec<ConnectionId> = self.core.borrow().connections(now).map(|report| report.id).collect();
+        let chosen = chosen.into_iter().filter(|id| self.is_of(who, id.slot));
+        let span_us = u64::try_from(until.since(now).as_micros()).unwrap_or(u64::MAX);
+        let mut planned: Vec<_> = chosen
+            .map(|id| (now + std::time::Duration::from_micros(fastrand::u64(..=span_us)), id))
+            .collect();
+        planned.sort_unstable_by_key(|(at, _)| *at);
+        for (count, (_, id)) in planned.iter().enumerate() {
+            let wait_ms = fastrand::u64(..=u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX));
+            self.with(|core, sockets| core.notify_shutdown(*id, wait_ms, clock::now(), sockets));
+            if count % 32 == 31 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for (at, id) in planned {
+            while clock::now() < at {
+                tokio::time::sleep(at - clock::now()).await;
+            }
+            self.with(|core, sockets| {
+                if core.is_here(id) {
+                    core.close(
+                        id.slot,
+                        Reason::Shutdown,
+                        CloseCode::RESTART,
+                        "restart",
+                        clock::now(),
+                        sockets,
+                    );
+                }
+            });
+        }
+        done.send(());
+    }
+
+    fn is_of(&self, who: Who, slot: Slot) -> bool {
+        let sockets = self.sockets.borrow();
+        sockets
+            .get(slot)
+            .is_some_and(|socket| matches!(socket.endpoint, Endpoint::Publish(_)) == (who == Who::Publishers))
+    }
+}

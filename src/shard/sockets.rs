@@ -1,0 +1,90 @@
+//! The sockets of a shard, by slot: one descriptor, one writer, one owner.
+
+use super::writer::{Sockets, Taken};
+use crate::door::admission::Seat;
+use crate::ids::Slot;
+use crate::protocol::target::Endpoint;
+use socket2::SockRef;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+/// One connection's socket and the tasks that wait on it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) stream: Rc<TcpStream>,
+    pub(super) peer: SocketAddr,
+    pub(super) path: String,
+    pub(super) endpoint: Endpoint,
+    /// Reads; for as long as the connection lives.
+    pub(super) reader: Option<AbortHandle>,
+    /// Drains the queue; while there is one.
+    pub(super) drainer: Option<AbortHandle>,
+    /// Given back when the socket goes.
+    pub(super) _seat: Seat,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct SocketTable {
+    by_slot: Vec<Option<Box<Socket>>>,
+}
+
+impl SocketTable {
+    pub(super) fn insert(&mut self, slot: Slot, socket: Socket) {
+        let slot = slot as usize;
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        self.by_slot[slot] = Some(Box::new(socket));
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Socket> {
+        self.by_slot.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Socket> {
+        self.by_slot.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// Closes the writing side: the client sees the end after the last byte.
+    pub(super) fn finish(&self, slot: Slot) {
+        if let Some(socket) = self.get(slot) {
+            // It may be gone already, which is as good.
+            let _ = SockRef::from(&*socket.stream).shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Lets a socket go; with `reset` the kernel throws away what it still holds.
+    pub(super) fn remove(&mut self, slot: Slot, reset: bool) {
+        let Some(socket) = self.by_slot.get_mut(slot as usize).and_then(Option::take) else { return };
+        if reset {
+            let _ = SockRef::from(&*socket.stream).set_linger(Some(Duration::ZERO));
+        }
+        socket.reader.iter().chain(&socket.drainer).for_each(AbortHandle::abort);
+    }
+}
+
+impl Sockets for SocketTable {
+    /// A raw send: tokio's `try_write` costs 0.2 us more, of 4.3.
+    fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
+        let Some(socket) = self.get(slot) else { return Taken::Dead };
+        loop {
+            return match SockRef::from(&*socket.stream).send_with_flags(bytes, SEND_FLAGS) {
+                Ok(taken) => Taken::Bytes(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Bytes(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => Taken::Dead,
+            };
+        }
+    }
+}
+
+/// `MSG_NOSIGNAL`: a peer that went away is an error, not a signal. The socket is non-blocking already.
+#[cfg(target_os = "linux")]
+const SEND_FLAGS: i32 = 0x4000;
+#[cfg(not(target_os = "linux"))]
+const SEND_FLAGS: i32 = 0;

@@ -1,0 +1,95 @@
+//! A writer: one connection as its shard knows it. The hot part stands in an array, the cold part in the slab.
+
+use crate::clock::Moment;
+use crate::ids::{Slot, TopicId};
+use crate::message::Encoding;
+use crate::protocol::close::Reason;
+use crate::shard::outbound::Outbound;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Nobody is here.
+    #[default]
+    Free,
+    /// Adopted; its handshake's answer is not written yet, so nothing else may be.
+    Opening,
+    /// At a frame boundary: what it is owed goes straight to the socket.
+    Open,
+    /// Behind a full socket: there is a queue, and a task that drains it.
+    Blocked,
+    /// Its close frame is sent or queued; it is routed nothing more, and is reset at its deadline.
+    Closing,
+}
+
+/// What a sweep touches of a connection: 16 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hot {
+    pub(crate) state: State,
+    pub(crate) encoding: Encoding,
+    /// True exactly when a ping has been sent since the last byte was heard.
+    pub(crate) pinged: bool,
+    /// Second of the clock when it last gave a sign of life.
+    pub(crate) heard_s: u32,
+    /// Data frames handed to the kernel in full.
+    pub(crate) sent: u64,
+}
+
+impl Hot {
+    pub(crate) const FREE: Self =
+        Self { state: State::Free, encoding: Encoding::Raw, pinged: false, heard_s: 0, sent: 0 };
+}
+
+/// The rest of it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) generation: u32,
+    /// Sorted.
+    pub(crate) subscriptions: Vec<TopicId>,
+    /// What `SET_PROPERTY combined` switches to.
+    pub(crate) combined: Encoding,
+    /// The bounded queue, while the socket is full.
+    pub(crate) outbound: Option<Box<Outbound>>,
+    /// Operations whose answer the kernel does not have yet.
+    pub(crate) answers_owed: u16,
+    /// Why and until when, once it is closing.
+    pub(crate) closing: Option<Closing>,
+    pub(crate) opened: Moment,
+    /// Seconds between two heartbeats, where asked for.
+    pub(crate) heartbeat_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) reason: Reason,
+    pub(crate) deadline: Moment,
+}
+
+/// What a socket did with bytes it was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// So many of them, from the first; fewer than offered means full.
+    Bytes(usize),
+    /// It will never take any again.
+    Dead,
+}
+
+/// The sockets of a shard's writers. The core writes through it and does nothing else with them.
+pub(crate) trait Sockets {
+    /// Offers bytes without waiting.
+    fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken;
+}
+
+/// What the shell is to do for the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The socket is full: drain the queue when it takes bytes again.
+    Blocked(Slot),
+    /// Everything is written: close the writing side.
+    Finished(Slot),
+    /// The connection is gone from the core: let its socket go, with a reset where it did not end well.
+    Ended { slot: Slot, generation: u32, reason: Reason, reset: bool },
+    /// A connection that was not read may be read again.
+    Readable,
+}

@@ -1,0 +1,5 @@
+//! Transports: bytes in, messages and control frames out of them. Pure; sockets belong to the shard's shell.
+
+pub(crate) mod rate;
+pub(crate) mod session;
+pub(crate) mod websocket;

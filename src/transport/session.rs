@@ -1,0 +1,290 @@
+//! A session: what one connection is for and may do, and what each of its messages means. Pure.
+
+use super::rate::Rate;
+use super::websocket::decoder::Inbound;
+use crate::clock::Moment;
+use crate::config::Diagnostics;
+use crate::ids::ConnectionId;
+use crate::limits::Limits;
+use crate::message::{Payload, frame};
+use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::operation::{self, Asked, Dialect, OpId, Operation};
+use crate::protocol::reply::{self, Rejection, Tag};
+use crate::protocol::target::Endpoint;
+use crate::protocol::topic::TopicName;
+use crate::sequencer::request::{Receipt, Request, Wish};
+use bytes::Bytes;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    endpoint: Endpoint,
+    /// True exactly when the peer is on loopback: only they may publish, until tokens are configured.
+    is_local: bool,
+    operations: Rate,
+    dialect: Dialect,
+}
+
+/// What a message asks of the shell.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Hand it to the sequencer, waiting for room with the message in hand.
+    Publish {
+        topic: TopicName,
+        payload: Payload,
+        receipt: Receipt,
+    },
+    /// Post it to the sequencer; the answer comes through the FIFO.
+    Post {
+        request: Request,
+        heartbeat_s: Option<u32>,
+    },
+    /// Send this text as an answer.
+    Answer(Option<String>),
+    /// Send this frame as an answer.
+    Echo(Vec<u8>),
+    /// Send this pong.
+    Pong(Vec<u8>),
+    /// List the subscriptions.
+    List(Tag),
+    /// Switch the envelope on or off, then answer.
+    SetCombined(Tag, bool),
+    /// Tell whether the envelope is on.
+    GetCombined(Tag),
+    /// Close; nothing more is read.
+    Close {
+        reason: Reason,
+        code: CloseCode,
+        text: String,
+    },
+    /// Fail on purpose.
+    Panic,
+    Nothing,
+}
+
+impl Session {
+    pub(crate) fn new(endpoint: Endpoint, is_local: bool, limits: &Limits, now: Moment) -> Self {
+        let operations = Rate::new(limits.operations_per_s, limits.operations_burst, now);
+        Self { endpoint, is_local, operations, dialect: Dialect::default() }
+    }
+
+    /// What to do about one thing that came in.
+    pub(crate) fn interpret(
+        &mut self,
+        inbound: Inbound,
+        id: ConnectionId,
+        limits: &Limits,
+        diagnostics: &Diagnostics,
+        now: Moment,
+    ) -> Action {
+        let (bytes, is_text) = match inbound {
+            Inbound::Text(bytes) => (bytes, true),
+            Inbound::Binary(bytes) => (bytes, false),
+            Inbound::Ping(payload) => return Action::Pong(frame::frame(frame::PONG, &payload)),
+            Inbound::Pong => return Action::Nothing,
+            Inbound::Close(code) => {
+                return Action::Close { reason: Reason::Client, code, text: String::new() };
+            }
+            Inbound::Violation(reason, code, text) => return Action::Close { reason, code, text },
+        };
+        match &self.endpoint {
+            Endpoint::Publish(topic) => {
+                let payload = if is_text { Payload::sniff(bytes) } else { Payload::binary(bytes) };
+                Action::Publish {
+                    topic: topic.clone(),
+                    payload,
+                    receipt: Receipt::Connection(id, Tag::Silent),
+                }
+            }
+            Endpoint::Echo => {
+                Action::Echo(frame::frame(if is_text { frame::TEXT } else { frame::BINARY }, &bytes))
+            }
+            Endpoint::Session if is_text => self.operate(&bytes, id, limits, diagnostics, now),
+            Endpoint::Session => {
+                let text = "operations are JSON in text messages; to publish binary use /publish/<topic>";
+                self.limited(now).unwrap_or_else(|| {
+                    Action::Answer(Some(reply::failure(&OpId::Absent, "bad_request", text)))
+                })
+            }
+        }
+    }
+
+    fn operate(
+        &mut self,
+        bytes: &Bytes,
+        id: ConnectionId,
+        limits: &Limits,
+        diagnostics: &Diagnostics,
+        now: Moment,
+    ) -> Action {
+        // tungstenite has checked that text is UTF-8.
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let Asked { dialect, tag, operation } = match operation::parse(text, self.dialect) {
+            Ok(asked) => asked,
+            Err(answer) => return self.limited(now).unwrap_or(Action::Answer(Some(answer))),
+        };
+        self.dialect = dialect;
+        if let Operation::Publish { topic, payload } = operation {
+            return self.publish(topic, payload, id, tag);
+        }
+        if let Some(close) = self.limited(now) {
+            return close;
+        }
+        if bytes.len() > limits.operation_bytes {
+            let message =
+                format!("an operation has at most {} bytes (limits.operation_bytes)", limits.operation_bytes);
+            return Action::Answer(refuse(&tag, "too_large", &message));
+        }
+        match operation {
+            Operation::Subscribe { wishes, heartbeat_s } => {
+                self.subscribe(wishes, heartbeat_s, id, tag, limits)
+            }
+            Operation::Unsubscribe { topics } => Action::Post {
+                request: Request::Unsubscribe { connection: id, tag, topics },
+                heartbeat_s: None,
+            },
+            Operation::List => Action::List(tag),
+            Operation::Ping => match &tag {
+                Tag::Native(id, _) => Action::Answer(Some(reply::pong(id))),
+                Tag::Binance(_) | Tag::Silent => Action::Nothing,
+            },
+            Operation::SetCombined(on) => Action::SetCombined(tag, on),
+            Operation::GetCombined => Action::GetCombined(tag),
+            Operation::Panic if diagnostics.panic => Action::Panic,
+            Operation::Panic | Operation::Publish { .. } => {
+                Action::Answer(refuse(&tag, "unknown_op", "panic: only with diagnostics.panic = true"))
+            }
+        }
+    }
+
+    fn publish(&self, topic: TopicName, payload: Payload, id: ConnectionId, tag: Tag) -> Action {
+        if !self.is_local {
+            return Action::Answer(refuse(&tag, "not_entitled", "only peers on loopback may publish"));
+        }
+        if topic.is_reserved() {
+            return Action::Answer(refuse(
+                &tag,
+                "bad_topic",
+                "topics that begin with $sys. belong to the server",
+            ));
+        }
+        let tag = if matches!(&tag, Tag::Native(OpId::Absent, _)) { Tag::Silent } else { tag };
+        Action::Publish { topic, payload, receipt: Receipt::Connection(id, tag) }
+    }
+
+    /// Sets aside what this session may not read, or cannot have.
+    fn subscribe(
+        &self,
+        wishes: Vec<Wish>,
+        heartbeat_s: Option<u32>,
+        id: ConnectionId,
+        mut tag: Tag,
+        limits: &Limits,
+    ) -> Action {
+        let mut granted = Vec::with_capacity(wishes.len());
+        let mut rejected = Vec::new();
+        for wish in wishes {
+            let refusal = if !may_read(&wish.topic, self.is_local) {
+                Some(("not_entitled", "this topic is not for this session"))
+            } else if granted.len() >= limits.topics_per_connection {
+                Some(("limit", "more topics than one connection may have (limits.topics_per_connection)"))
+            } else {
+                None
+            };
+            match refusal {
+                None => granted.push(wish),
+                Some((code, message)) => {
+                    rejected.push(Rejection {
+                        topic: wish.topic.to_string(),
+                        code,
+                        message: message.to_owned(),
+                    });
+                }
+            }
+        }
+        match &mut tag {
+            Tag::Native(_, already) => already.append(&mut rejected),
+            Tag::Binance(id) => {
+                if let Some(refusal) = rejected.first() {
+                    let msg = format!("Invalid request: {}: {}", refusal.topic, refusal.message);
+                    return Action::Answer(Some(reply::binance_failure(id, 2, &msg)));
+                }
+            }
+            Tag::Silent => {}
+        }
+        if granted.is_empty() {
+            return Action::Answer(reply::subscribed(&tag, &[]));
+        }
+        Action::Post { request: Request::Subscribe { connection: id, tag, wishes: granted }, heartbeat_s }
+    }
+
+    /// The close of a session that operates too fast.
+    fn limited(&mut self, now: Moment) -> Option<Action> {
+        let reason = Reason::RateLimited;
+        let text = "too many operations a second (limits.operations_per_s)".to_owned();
+        (!self.operations.take(now)).then(|| Action::Close { reason, code: reason.code(), text })
+    }
+}
+
+/// Until tokens are configured: `$sys.` from loopback only, `$client.` for that client only (and none is known).
+pub(crate) fn may_read(topic: &TopicName, is_local: bool) -> bool {
+    topic.client().is_none() && (is_local || !topic.is_reserved())
+}
+
+fn refuse(tag: &Tag, code: &'static str, message: &str) -> Option<String> {
+    Some(match tag {
+        Tag::Silent => reply::failure(&OpId::Absent, code, message),
+        Tag::Native(id, _) => reply::failure(id, code, message),
+        Tag::Binance(id) => reply::binance_failure(id, 2, &format!("Invalid request: {message}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ConnectionId = ConnectionId { shard: 0, slot: 0, generation: 0 };
+
+    fn act(session: &mut Session, text: &str) -> Action {
+        let inbound = Inbound::Text(Bytes::copy_from_slice(text.as_bytes()));
+        session.interpret(inbound, ID, &Limits::default(), &Diagnostics::default(), Moment::default())
+    }
+
+    fn session(is_local: bool) -> Session {
+        Session::new(Endpoint::Session, is_local, &Limits::default(), Moment::default())
+    }
+
+    #[test]
+    fn only_loopback_publishes_and_watches_the_server() {
+        let publish = r#"{"op":"publish","topic":"t","data":1}"#;
+        assert!(matches!(act(&mut session(true), publish), Action::Publish { .. }));
+        assert!(
+            matches!(act(&mut session(false), publish), Action::Answer(Some(text)) if text.contains("not_entitled"))
+        );
+        let watch = r#"{"op":"subscribe","args":["$sys.stats"]}"#;
+        assert!(matches!(act(&mut session(true), watch), Action::Post { .. }));
+        assert!(
+            matches!(act(&mut session(false), watch), Action::Answer(Some(text)) if text.contains("not_entitled"))
+        );
+        let other = r#"{"op":"subscribe","args":["$client.7"]}"#;
+        assert!(
+            matches!(act(&mut session(true), other), Action::Answer(Some(text)) if text.contains("not_entitled"))
+        );
+    }
+
+    /// Proves: operations are limited at 200 at once, publishing is not.
+    #[test]
+    fn operating_too_fast_closes_and_publishing_does_not_count() {
+        let mut session = session(true);
+        for _ in 0..1_000 {
+            assert!(matches!(
+                act(&mut session, r#"{"op":"publish","topic":"t","data":1}"#),
+                Action::Publish { .. }
+            ));
+        }
+        for _ in 0..200 {
+            assert!(matches!(act(&mut session, r#"{"op":"ping"}"#), Action::Answer(_)));
+        }
+        assert!(matches!(act(&mut session, "{"), Action::Close { reason: Reason::RateLimited, .. }));
+    }
+}
