@@ -1,10 +1,65 @@
-//! Stentor: one message in, every subscriber's socket out.
-#![doc = ""]
+//! One message in, every subscriber's socket out.
+//!
+//! Stentor is a broadcaster for market-data-style fan-out: connections are partitioned across per-core shards,
+//! each owning a slab of writers; a broadcast loads the arc-swap snapshot of shard handles and posts one `Arc`'d
+//! message to each shard that wants it; a shard's sweep pays its writers, and one behind a full socket gets a
+//! task that drains its bounded queue until it has caught up or is dropped as a slow consumer.
+//!
+//! ```text
+//!   publishers (WebSocket · HTTP · this crate)
+//!        │ bounded queue: full is a value, not a wait
+//!        ▼
+//!    sequencer ── topics, sequences, which shard wants what
+//!        │ Arc<Message> into each interested shard's inbox
+//!        ▼
+//!    shard 0, 1, …  one thread each: log ─► debts ─► sweep ─► sockets
+//! ```
+//!
+//! # Embedding
+//!
+//! ```
+//! use stentor::{Accepted, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder()
+//!     .listen("127.0.0.1:0".parse()?) // port 0: any free one
+//!     .admin("127.0.0.1:0".parse()?)
+//!     .start()?;
+//! println!("clients connect to ws://{}/ws/trade.BTCUSDT", server.websocket_address());
+//!
+//! let publisher = server.publisher(); // cheap to clone, one a thread
+//! match publisher.publish("trade.BTCUSDT", r#"{"p":"64135.3","q":"0.075"}"#)? {
+//!     Accepted::Yes => {}  // everyone subscribed now will be sent it
+//!     Accepted::Full => {} // nothing was taken: again later, or never
+//! }
+//! server.shutdown(); // in order: notice, close 1012, what was accepted is delivered
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Code map: the hot path, in the order a message takes
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | [`sequencer::publisher`] | a publisher offers; full is a value |
+//! | `mailbox/` | the bounded queue between threads, and its doorbell |
+//! | `sequencer/core.rs`, `topics.rs`, `run.rs` | the message gets its place; its shards are posted to |
+//! | `shard/directory.rs` | the snapshot of shard handles |
+//! | `shard/driver.rs` | the duty cycle of a shard's thread |
+//! | `shard/core.rs`, `topics.rs` | the message is routed to the slots that want it |
+//! | [`message::encoding`], `shard/log.rs` | framed once per encoding in use |
+//! | `shard/debts.rs`, `sweep.rs`, `sockets.rs` | every slot is paid, one write each |
+//! | `shard/outbound.rs`, `policy/` | behind a full socket: the bounded queue and what becomes of it |
+//!
+//! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
+//! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).
 
 pub mod clock;
 pub mod config;
 mod door;
 pub mod error;
+#[doc(hidden)]
+pub mod harness;
 pub mod ids;
 pub mod limits;
 mod mailbox;
