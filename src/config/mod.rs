@@ -10,6 +10,7 @@ pub use layers::{ConfigError, Layers};
 pub use worst_case::WorstCase;
 
 use crate::limits::{DESCRIPTORS_RESERVED, Limits};
+use crate::mailbox::ITEMS_MAX;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -126,8 +127,9 @@ impl Settings {
         if self.shard_count() > usize::from(u16::MAX) {
             return Err(ConfigError::Contradiction("shards must be at most 65535".into()));
         }
-        if limits.sequencer_frames.max(limits.inbox_frames) > 1 << 24 {
-            return Err(ConfigError::Contradiction("queues hold at most 16777216 frames".into()));
+        if limits.sequencer_frames.max(limits.inbox_frames) > ITEMS_MAX {
+            let message = format!("limits.sequencer_frames and limits.inbox_frames are at most {ITEMS_MAX}");
+            return Err(ConfigError::Contradiction(message));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Contract:
 //! 1. Bounded in items and in bytes. Full is a value: the item comes back and nobody waits.
 //! 2. One item always fits an empty mailbox, however large.
-//! 3. Whoever makes room rings `vacancy`; whoever brings an item rings `arrivals`.
+//! 3. Whoever brings an item rings `arrivals`; the taker, having made room, rings `vacancy`.
 //! 4. After [`Mailbox::close`] nothing is accepted, and everything accepted before is still taken:
 //!    [`Mailbox::is_finished`] is true only when it has been.
 
@@ -13,7 +13,7 @@ pub(crate) use doorbell::{Doorbell, Sleeper};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an item counts towards the byte bound.
 pub(crate) trait Weigh {
@@ -30,19 +30,22 @@ pub(crate) enum Refused<T> {
     Closed(T),
 }
 
-/// What a slot in the queue costs beside the item's own bytes; also keeps every reservation above zero.
-const ITEM_BYTES: usize = 64;
+/// Items a mailbox may hold at most.
+pub(crate) const ITEMS_MAX: usize = (1 << 22) - 1;
 
-/// The highest bit of the byte count says that the mailbox is closed.
-const CLOSED: usize = 1 << (usize::BITS - 1);
+/// What is held, in one word, so that both bounds are kept by one compare-and-swap:
+/// the highest bit says closed, the next 22 count items, the lowest 41 bytes.
+const CLOSED: u64 = 1 << 63;
+const ITEM: u64 = 1 << 41;
+const BYTES: u64 = ITEM - 1;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     queue: ArrayQueue<T>,
-    /// Bytes reserved by items in the queue or about to enter it, and the `CLOSED` bit.
-    reserved: CachePadded<AtomicUsize>,
-    bytes_max: usize,
+    /// Items and bytes in the queue, about to enter it or just leaving it.
+    held: CachePadded<AtomicU64>,
+    bytes_max: u64,
     /// Rung by those who post; the taker sleeps behind it.
     pub(crate) arrivals: Doorbell,
     /// Rung by the taker; those with an item that did not fit sleep behind it.
@@ -52,9 +55,9 @@ pub(crate) struct Mailbox<T> {
 impl<T: Weigh> Mailbox<T> {
     pub(crate) fn new(items_max: usize, bytes_max: usize, taker: Sleeper, posters: Sleeper) -> Self {
         Self {
-            queue: ArrayQueue::new(items_max),
-            reserved: CachePadded::new(AtomicUsize::new(0)),
-            bytes_max,
+            queue: ArrayQueue::new(items_max.min(ITEMS_MAX)),
+            held: CachePadded::new(AtomicU64::new(0)),
+            bytes_max: (bytes_max as u64).min(BYTES / 2),
             arrivals: Doorbell::new(taker),
             vacancy: Doorbell::new(posters),
         }
@@ -69,43 +72,47 @@ impl<T: Weigh> Mailbox<T> {
 
     /// Posts one item; the caller rings `arrivals` when its batch is complete.
     pub(crate) fn post_quietly(&self, item: T) -> Result<(), Refused<T>> {
-        let weight = ITEM_BYTES + item.weight();
-        // AcqRel: reservations and releases form one order; `is_finished` relies on seeing every one of them.
-        let reserved = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            let fits = held == 0 || (held & CLOSED == 0 && held + weight <= self.bytes_max);
-            fits.then_some(held + weight)
+        let weight = share(&item);
+        // AcqRel: reservations and releases form one order; `is_finished` relies on seeing every one of them, and
+        // the push below on the pops before the releases it counts on.
+        let reserved = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            let fits = held / ITEM < self.queue.capacity() as u64
+                && (held & BYTES) + (weight & BYTES) <= self.bytes_max;
+            (held == 0 || fits && held & CLOSED == 0).then_some(held + weight)
         });
         match reserved {
             Err(held) if held & CLOSED != 0 => return Err(Refused::Closed(item)),
             Err(_) => return Err(Refused::Full(item)),
             Ok(_) => {}
         }
-        self.queue.push(item).map_err(|item| {
-            self.release(weight);
-            // The reservation kept others out for a moment, so giving it back is making room.
-            self.vacancy.ring();
-            Refused::Full(item)
-        })
+        // The place is reserved, and a reservation is released only after its pop: this succeeds at once.
+        let mut item = item;
+        while let Err(back) = self.queue.push(item) {
+            item = back;
+            std::hint::spin_loop();
+        }
+        Ok(())
     }
 
     /// Takes the oldest item. The caller rings `vacancy` when its batch is complete.
     pub(crate) fn take(&self) -> Option<T> {
         let item = self.queue.pop()?;
-        self.release(ITEM_BYTES + item.weight());
+        // AcqRel: see `post_quietly`.
+        self.held.fetch_sub(share(&item), Ordering::AcqRel);
         Some(item)
     }
 
     /// Refuses everything from now on, and wakes the taker so that it can finish.
     pub(crate) fn close(&self) {
         // AcqRel: ordered with every reservation, so each was either made before and will be taken, or refused.
-        self.reserved.fetch_or(CLOSED, Ordering::AcqRel);
+        self.held.fetch_or(CLOSED, Ordering::AcqRel);
         self.arrivals.ring();
     }
 
     /// True exactly when the mailbox is closed and every accepted item has been taken.
     pub(crate) fn is_finished(&self) -> bool {
         // Acquire: pairs with the releases of those still between reservation and push.
-        self.reserved.load(Ordering::Acquire) == CLOSED
+        self.held.load(Ordering::Acquire) == CLOSED
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -120,14 +127,14 @@ impl<T: Weigh> Mailbox<T> {
     /// True from the moment the mailbox is half full, in items or in bytes.
     pub(crate) fn is_half_full(&self) -> bool {
         // Relaxed: a hint; nothing is read on the strength of it.
-        let held = self.reserved.load(Ordering::Relaxed) & !CLOSED;
-        self.queue.len() * 2 >= self.queue.capacity() || held * 2 >= self.bytes_max
+        let held = self.held.load(Ordering::Relaxed) & !CLOSED;
+        held / ITEM * 2 >= self.queue.capacity() as u64 || (held & BYTES) * 2 >= self.bytes_max
     }
+}
 
-    fn release(&self, weight: usize) {
-        // AcqRel: see `post_quietly`.
-        self.reserved.fetch_sub(weight, Ordering::AcqRel);
-    }
+/// What an item adds to the word.
+fn share<T: Weigh>(item: &T) -> u64 {
+    ITEM + (item.weight() as u64).min(BYTES / 2)
 }
 
 #[cfg(test)]
@@ -175,6 +182,21 @@ mod tests {
         assert!(!mailbox.is_finished());
         assert_eq!(mailbox.take(), Some(1));
         assert!(mailbox.is_finished());
+    }
+
+    /// Proves: a post that fails wakes nobody, least of all the one who failed; else waiting would be spinning.
+    #[test]
+    fn a_refused_post_rings_no_bell() {
+        let room = Parker::new();
+        let posters = Sleeper::Thread(room.unparker().clone());
+        let mailbox = Mailbox::<u64>::new(1, 1_000, Sleeper::Tasks(Arc::new(Notify::new())), posters);
+        assert!(mailbox.post(1).is_ok());
+        mailbox.vacancy.arm();
+        assert!(matches!(mailbox.post(2), Err(Refused::Full(2))));
+        let (began, pause) = (crate::clock::now(), std::time::Duration::from_millis(20));
+        room.park_timeout(pause);
+        assert!(crate::clock::now() - began >= pause, "woken by its own refusal");
+        assert_eq!(mailbox.take(), Some(1));
     }
 
     /// Proves: no wake-up is lost between posters and a taker that sleeps, and nothing accepted is lost.

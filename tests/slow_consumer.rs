@@ -1,0 +1,208 @@
+//! Proves: one who does not read changes nothing for those who do, is closed with 4001 once past its limit, and
+//! what anybody got is a prefix without a hole, whose end the close names.
+//! Method: over real sockets, some of which are not read until the end; each message carries its number.
+
+mod common;
+
+use common::{CLOSE, PATIENCE, RawClient, TEXT, TestServer, within};
+use std::time::{Duration, Instant};
+use stentor::Accepted;
+use tokio::task::JoinSet;
+
+const MESSAGE_BYTES: usize = 1_024;
+
+fn message(number: u64) -> String {
+    format!("{number:0width$}", width = MESSAGE_BYTES)
+}
+
+/// What one subscriber got: how many messages, numbered from 1 without a hole, and the close if there was one.
+#[derive(Debug)]
+struct Got {
+    messages: u64,
+    close: Option<(u16, String)>,
+}
+
+/// Reads until a close frame, the end, or so many messages; fails on a hole, a repeat or a wrong byte.
+async fn read_prefix(mut subscriber: RawClient, max: u64) -> Got {
+    let mut got = Got { messages: 0, close: None };
+    while got.messages < max {
+        let Some(frame) = subscriber.next_frame().await else { break };
+        match frame.opcode() {
+            TEXT => {
+                got.messages += 1;
+                let text = String::from_utf8(frame.payload).unwrap();
+                assert_eq!(text, message(got.messages), "not the next message");
+            }
+            CLOSE => {
+                let reason = String::from_utf8(frame.payload[2..].to_vec()).unwrap();
+                got.close = Some((u16::from_be_bytes([frame.payload[0], frame.payload[1]]), reason));
+                break;
+            }
+            _ => {}
+        }
+    }
+    got
+}
+
+/// The reason says where to resume: `last=<epoch>:<seq>` is the last message that arrived.
+fn assert_closed_as_slow(got: &Got) {
+    let (code, reason) = got.close.as_ref().unwrap_or_else(|| panic!("not closed: {got:?}"));
+    assert_eq!(*code, 4001, "{got:?}");
+    let last = reason.split("last=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let seq: u64 = last.split(':').nth(1).unwrap().parse().unwrap();
+    assert_eq!(seq, got.messages, "the close names another message than the last: {reason}");
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default() * 1_024
+}
+
+/// Proves: with 2 of 40 never reading, the other 38 miss nothing, the two are closed and counted, memory grows by
+/// no more than their limits, and publishing takes as long as it does without them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_never_read_are_closed_and_nobody_else_notices() {
+    const HEALTHY: usize = 38;
+    const SLOW: usize = 2;
+    const COUNT: u64 = 2_000;
+    const QUEUE_BYTES: usize = 512 << 10;
+    let server = TestServer::with(|settings| settings.limits.queue_bytes = QUEUE_BYTES);
+
+    let mut healthy = JoinSet::new();
+    for _ in 0..HEALTHY {
+        let subscriber = server.raw_upgraded("/ws/t").await;
+        healthy.spawn(read_prefix(subscriber, COUNT));
+    }
+    let alone = publish_paced(&server, 1, COUNT / 2).await;
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        slow.push(server.raw_upgraded("/ws/late").await);
+    }
+    let memory = resident_bytes();
+    // The slow ones read another topic, so that theirs too is numbered from 1.
+    let publisher = server.publisher();
+    let flood = tokio::spawn(async move {
+        for number in 1..=COUNT {
+            publisher.publish_and_wait("late", message(number)).await.unwrap();
+        }
+        // Read now, within the five seconds after which a closing connection is reset.
+        for subscriber in slow {
+            assert_closed_as_slow(&read_prefix(subscriber, u64::MAX).await);
+        }
+    });
+    let beside_slow = publish_paced(&server, COUNT / 2 + 1, COUNT).await;
+    within("the flood", flood).await.unwrap();
+    while let Some(got) = within("a healthy subscriber", healthy.join_next()).await {
+        let got = got.unwrap();
+        assert_eq!(
+            (got.messages, got.close.is_none()),
+            (COUNT, true),
+            "a healthy subscriber: {:?}",
+            got.close
+        );
+    }
+    server.until_metric("stentor_connections_dropped_total", &["slow_consumer"], SLOW as f64).await;
+    let grown = resident_bytes().saturating_sub(memory);
+    assert!(grown <= (SLOW * QUEUE_BYTES + (64 << 20)) as u64, "memory grew by {grown} bytes");
+    // A publisher that waited for a slow consumer would take seconds; what remains is the machine's own noise.
+    assert!(
+        beside_slow < alone + Duration::from_millis(50),
+        "publishing took {beside_slow:?}, alone {alone:?}"
+    );
+}
+
+/// Publishes the messages of these numbers, a few at a time; the time that the median publish took.
+async fn publish_paced(server: &TestServer, first: u64, last: u64) -> Duration {
+    let publisher = server.publisher();
+    let mut took = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    for number in first..=last {
+        if number % 5 == 0 {
+            tick.tick().await;
+        }
+        let began = Instant::now();
+        publisher.publish_and_wait("t", message(number)).await.unwrap();
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// Proves: past what the server can send, publishers are told, whoever cannot keep up is closed with its last
+/// sequence, and what everybody got is a prefix without a hole.
+/// Method: small queues; publish as fast as possible; a third of the readers never read until the end, a third
+/// read now and then, a third always. `routed = delivered + abandoned + pending` holds when all is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly() {
+    const EACH: usize = 8;
+    const COUNT: u64 = 6_000;
+    let server = TestServer::with(|settings| {
+        settings.limits.queue_bytes = 256 << 10;
+        settings.limits.inbox_frames = 16;
+        settings.limits.sequencer_frames = 16;
+    });
+    let mut readers = JoinSet::new();
+    let mut never = Vec::new();
+    for _ in 0..EACH {
+        readers.spawn(read_prefix(server.raw_upgraded("/ws/t").await, COUNT));
+        let mut sometimes = server.raw_upgraded("/ws/t").await;
+        readers.spawn(async move {
+            let mut pause = tokio::time::interval(Duration::from_millis(20));
+            for _ in 0..10 {
+                pause.tick().await;
+                sometimes.stream.readable().await.unwrap();
+            }
+            read_prefix(sometimes, COUNT).await
+        });
+        never.push(server.raw_upgraded("/ws/t").await);
+    }
+    let publisher = server.publisher();
+    let mut full = 0;
+    for number in 1..=COUNT {
+        while publisher.publish("t", message(number)).unwrap() == Accepted::Full {
+            full += 1;
+            within("room in the queue", publisher.ready()).await;
+        }
+    }
+    assert!(full > 0, "no back-pressure was felt");
+    for subscriber in never {
+        let got = read_prefix(subscriber, COUNT).await;
+        assert!(got.messages < COUNT, "never read, and got everything");
+        assert_closed_as_slow(&got);
+    }
+    while let Some(got) = within("a reader", readers.join_next()).await {
+        let got = got.unwrap();
+        if got.messages < COUNT {
+            assert_closed_as_slow(&got);
+        }
+    }
+    common::eventually("the account to balance", async || {
+        let metric = async |name| server.metric(name, &[]).await;
+        let routed = metric("stentor_routed_total").await;
+        let accounted = metric("stentor_delivered_total").await
+            + metric("stentor_abandoned_total").await
+            + metric("stentor_pending").await;
+        (routed - accounted).abs() < 0.5 && metric("stentor_published_total").await > COUNT as f64 - 0.5
+    })
+    .await;
+}
+
+/// Proves: a socket that takes nothing at all is given up after `queue_stall_s`, long before its queue is full.
+#[tokio::test]
+async fn a_stalled_socket_is_given_up_by_time() {
+    let server = TestServer::with(|settings| settings.limits.queue_stall_s = 1);
+    let stalled = server.raw_upgraded("/ws/t").await;
+    let publisher = server.publisher();
+    let began = Instant::now();
+    let mut number = 0;
+    while server.metric("stentor_abandoned_total", &[]).await < 0.5 {
+        assert!(began.elapsed() < PATIENCE, "still not given up");
+        for _ in 0..10 {
+            number += 1;
+            publisher.publish_and_wait("t", message(number)).await.unwrap();
+        }
+    }
+    assert!(number < 8_000, "closed by bytes, not by time");
+    assert_closed_as_slow(&read_prefix(stalled, u64::MAX).await);
+}
