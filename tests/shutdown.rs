@@ -4,61 +4,13 @@
 
 mod common;
 
+use common::process::Process;
 use common::{PATIENCE, TestServer, within};
 use futures_util::StreamExt as _;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-
-/// A server process; killed if the test fails.
-struct Process {
-    child: Child,
-    websocket: String,
-}
-
-impl Process {
-    fn start(more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stentor"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next().unwrap().unwrap();
-        let websocket = line.strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, websocket }
-    }
-
-    fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    /// The exit code, once it has ended.
-    async fn code(&mut self) -> Option<i32> {
-        within("the server to end", async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status.code();
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 type Connection = tokio_tungstenite::WebSocketStream<TcpStream>;
 
@@ -85,7 +37,7 @@ async fn until_told(mut client: Connection) -> (bool, Option<u16>, Instant) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_are_told_and_closed_at_moments_spread_out() {
     const CLIENTS: usize = 1_000;
-    let mut process = Process::start(&["--set", "drain_s=6"]);
+    let mut process = Process::start("serve", &["--set", "drain_s=6"]);
     let address = process.websocket.strip_prefix("ws://").unwrap().to_owned();
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
@@ -110,7 +62,7 @@ async fn a_thousand_clients_are_told_and_closed_at_moments_spread_out() {
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
-    let mut process = Process::start(&["--set", "drain_s=60"]);
+    let mut process = Process::start("serve", &["--set", "drain_s=60"]);
     let address = process.websocket.strip_prefix("ws://").unwrap().to_owned();
     let mut clients = Vec::new();
     for _ in 0..200 {

@@ -8,6 +8,8 @@
 // A failed helper is a failed test.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod process;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::future::Future;

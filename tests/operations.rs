@@ -1,0 +1,514 @@
+//! Proves: operations are answered as the protocol says, each dialect in its own words, on the same socket.
+//! Method: a server in this process, clients that compare whole answers; where an order is promised, publishers
+//! keep publishing while it is tested.
+
+mod common;
+
+use common::{Client, TestServer};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Every kind of id, each of which must come back as it went.
+fn ids() -> Vec<Value> {
+    vec![
+        json!(0),
+        json!(7),
+        json!(-3),
+        json!(i64::MIN),
+        json!(u64::MAX),
+        json!(""),
+        json!("seven"),
+        json!("\"\\\u{1}é"),
+        Value::Null,
+    ]
+}
+
+/// Sends an operation with this id, or none, and checks that the answer has the same.
+async fn ask_with_id(client: &mut Client, mut operation: Value, id: Option<Value>) -> Value {
+    if let Some(id) = &id {
+        operation["id"] = id.clone();
+    }
+    let answer = client.ask(operation.clone()).await;
+    match &id {
+        Some(id) => assert_eq!(answer.get("id"), Some(id), "{operation} -> {answer}"),
+        None => assert!(answer.get("id").is_none_or(Value::is_null), "{operation} -> {answer}"),
+    }
+    answer
+}
+
+/// Proves: each operation is acked once, with its own name and the id as it came, or without one.
+#[tokio::test]
+async fn acks_carry_the_operation_and_the_id_as_it_came() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    for id in ids().into_iter().map(Some).chain([None]) {
+        let subscribe = json!({"op": "subscribe", "args": ["a", "b"]});
+        let ack = ask_with_id(&mut client, subscribe, id.clone()).await;
+        assert_eq!(
+            (&ack["event"], &ack["op"], &ack["err"]),
+            (&json!("ack"), &json!("subscribe"), &json!([]))
+        );
+        for (at, topic) in ["a", "b"].into_iter().enumerate() {
+            let one = &ack["ok"][at];
+            assert_eq!(
+                (&one["topic"], &one["class"], &one["seq"]),
+                (&json!(topic), &json!("event"), &json!(0))
+            );
+            assert!(one["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{ack}");
+            assert!(one.get("recovered").is_none(), "nothing was to be resumed: {ack}");
+        }
+        assert_eq!(ack["ok"].as_array().unwrap().len(), 2);
+
+        let list = ask_with_id(&mut client, json!({"op": "list"}), id.clone()).await;
+        assert_eq!((&list["event"], &list["op"]), (&json!("ack"), &json!("list")));
+        assert_eq!(topics(&list), ["a", "b"]);
+
+        let unsubscribe = json!({"op": "unsubscribe", "args": ["b", "a"]});
+        let ack = ask_with_id(&mut client, unsubscribe, id.clone()).await;
+        assert_eq!((&ack["event"], &ack["op"]), (&json!("ack"), &json!("unsubscribe")));
+        let list = ask_with_id(&mut client, json!({"op": "list"}), id.clone()).await;
+        assert_eq!(list["ok"], json!([]));
+
+        let pong = ask_with_id(&mut client, json!({"op": "ping"}), id.clone()).await;
+        assert_eq!(pong["event"], "pong", "{pong}");
+    }
+}
+
+/// The topics an ack grants, sorted.
+fn topics(ack: &Value) -> Vec<&str> {
+    let ok = ack["ok"].as_array().expect("a list");
+    let mut topics: Vec<_> = ok.iter().map(|one| one["topic"].as_str().expect("a topic")).collect();
+    topics.sort_unstable();
+    topics
+}
+
+/// Proves: a publish with an id (null is one) is acked with its sequence; without, it is not answered at all.
+#[tokio::test]
+async fn a_publish_is_acked_exactly_when_it_has_an_id() {
+    let server = TestServer::start();
+    let mut subscriber = server.connect("/stream?streams=t&seq=1").await;
+    let mut client = server.connect("/ws").await;
+    let mut seq = 0;
+    for id in ids() {
+        for payload in ["data", "text", "base64"] {
+            seq += 1;
+            let mut publish = json!({"op": "publish", "topic": "t"});
+            publish[payload] = json!("YWI=");
+            let ack = ask_with_id(&mut client, publish, Some(id.clone())).await;
+            assert_eq!((&ack["event"], &ack["op"]), (&json!("ack"), &json!("publish")), "{ack}");
+            assert_eq!((&ack["ok"][0]["topic"], &ack["ok"][0]["seq"]), (&json!("t"), &json!(seq)), "{ack}");
+            let envelope = subscriber.next_json("what was published").await;
+            assert_eq!(envelope["seq"], seq, "{envelope}");
+        }
+    }
+    // What was published without an id is on its way before the ping is read; the pong is the only answer.
+    client.send_text(r#"{"op":"publish","topic":"t","data":{ "verbatim" : 1.0e2 }}"#).await;
+    let pong = client.ask(json!({"op": "ping", "id": 1})).await;
+    assert_eq!((&pong["event"], &pong["id"]), (&json!("pong"), &json!(1)));
+    assert_eq!(
+        subscriber.next_text("the verbatim message").await,
+        format!(r#"{{"stream":"t","seq":{},"data":{{ "verbatim" : 1.0e2 }}}}"#, seq + 1)
+    );
+}
+
+/// Proves: the three ways of naming a payload arrive as their kinds; naming none or two is an error.
+#[tokio::test]
+async fn a_publish_names_its_payload_once() {
+    let server = TestServer::start();
+    let mut raw = server.connect("/ws/t").await;
+    let mut client = server.connect("/ws").await;
+    client.send_json(json!({"op": "publish", "topic": "t", "data": null})).await;
+    assert_eq!(raw.next_text("null").await, "null");
+    client.send_json(json!({"op": "publish", "topic": "t", "text": "plain \u{0}"})).await;
+    assert_eq!(raw.next_text("text").await, "plain \u{0}");
+    client.send_json(json!({"op": "publish", "topic": "t", "base64": "AP8="})).await;
+    assert_eq!(raw.next_binary("binary").await, [0, 255]);
+    for bad in [
+        json!({"op": "publish", "topic": "t", "data": 1, "text": "x"}),
+        json!({"op": "publish", "topic": "t", "text": 1}),
+        json!({"op": "publish", "topic": "t", "base64": "not base64!"}),
+    ] {
+        let answer = client.ask(bad.clone()).await;
+        assert_eq!(answer["event"], "error", "{bad} -> {answer}");
+    }
+    raw.expect_only(&server, &[]).await;
+}
+
+/// Proves: one who publishes to what he subscribes gets the message, and both ack and message come once.
+#[tokio::test]
+async fn a_publisher_hears_himself_where_he_listens() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws/t").await;
+    client.send_text(r#"{"op":"publish","topic":"t","data":"echo","id":1}"#).await;
+    let mut came = [client.next_text("one of two").await, client.next_text("the other").await];
+    came.sort_unstable();
+    assert_eq!(came[0], "\"echo\"");
+    assert!(came[1].contains(r#""op":"publish""#), "{came:?}");
+    client.expect_only(&server, &[]).await;
+}
+
+/// Proves: a subscribe that is bad in part grants the rest, and says which and why.
+#[tokio::test]
+async fn a_partly_bad_subscribe_grants_the_rest() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    let args = json!(["good", "", "has space", {"topic": "fine"}, "$client.other", "x".repeat(201)]);
+    let ack = client.ask(json!({"op": "subscribe", "id": 7, "args": args})).await;
+    assert_eq!((&ack["event"], &ack["id"]), (&json!("ack"), &json!(7)), "{ack}");
+    assert_eq!(topics(&ack), ["fine", "good"]);
+    let refused: Vec<_> =
+        ack["err"].as_array().unwrap().iter().map(|one| one["topic"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(refused.len(), 4, "{ack}");
+    for name in ["", "has space", "$client.other"] {
+        assert!(refused.iter().any(|one| one == name), "{name:?} in {ack}");
+    }
+    for one in ack["err"].as_array().unwrap() {
+        assert!(one["code"].is_string() && one["message"].is_string(), "{one}");
+    }
+    server.publish("fine", "1").await;
+    server.publish("good", "2").await;
+    client.expect_only(&server, &["1", "2"]).await;
+}
+
+/// Proves: an ack comes before its topic's first message, its sequence is the head at that moment, and what
+/// follows begins right behind it: no gap and no duplicate, however fast others publish meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ack_names_the_head_and_the_next_message_follows_it() {
+    let server = TestServer::start();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let flood = tokio::spawn({
+        let (publisher, is_over) = (server.publisher(), is_over.clone());
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                publisher.publish_and_wait("flood", "0").await.expect("a running server");
+            }
+        }
+    });
+    let mut client = server.connect("/stream?streams=other&seq=1").await;
+    for round in 0..40 {
+        let ack = client.subscribe(&["flood"]).await;
+        let mut head = ack["ok"][0]["seq"].as_u64().unwrap();
+        for _ in 0..20 {
+            let envelope = client.next_json("the next of the flood").await;
+            assert_eq!(envelope["stream"], "flood", "round {round}: {envelope}");
+            assert_eq!(envelope["seq"], head + 1, "round {round}");
+            head += 1;
+        }
+        // Until the ack messages may come, behind it none.
+        client.send_json(json!({"op": "unsubscribe", "args": ["flood"]})).await;
+        loop {
+            let message = client.next_json("the ack of leaving").await;
+            if message["event"] == "ack" {
+                break;
+            }
+            assert_eq!(message["seq"], head + 1, "round {round}");
+            head += 1;
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    flood.await.unwrap();
+    let list = client.ask(json!({"op": "list"})).await;
+    assert_eq!(topics(&list), ["other"]);
+}
+
+/// Proves: behind the ack of an unsubscribe nothing of the topic comes, and other topics go on; leaving what one
+/// never had is no error.
+#[tokio::test]
+async fn nothing_follows_the_ack_of_an_unsubscribe() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    client.subscribe(&["a", "b"]).await;
+    server.publish("a", "1").await;
+    assert_eq!(client.next_text("a message of a").await, "1");
+    let ack = client.ask(json!({"op": "unsubscribe", "args": ["a", "never.had"]})).await;
+    assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
+    server.publish("a", "2").await;
+    server.publish("b", "3").await;
+    client.expect_only(&server, &["3"]).await;
+    // And back again.
+    let ack = client.subscribe(&["a"]).await;
+    assert_eq!(ack["ok"][0]["seq"], 2, "{ack}");
+    server.publish("a", "4").await;
+    client.expect_only(&server, &["4"]).await;
+}
+
+/// Proves: subscriptions in the URL are not acked, can be listed, and can be left.
+#[tokio::test]
+async fn subscriptions_of_the_url_are_not_acked_but_are_listed_and_left() {
+    let server = TestServer::start();
+    let mut client = server.connect("/stream?streams=a/b").await;
+    let list = client.ask(json!({"op": "list"})).await;
+    assert_eq!(topics(&list), ["a", "b"], "{list}");
+    client.ask(json!({"op": "unsubscribe", "args": ["a"]})).await;
+    server.publish("a", "1").await;
+    server.publish("b", "2").await;
+    assert_eq!(client.next_text("b's message").await, r#"{"stream":"b","data":2}"#);
+}
+
+/// Proves: however often a topic is subscribed on one connection, a message comes once; leaving once is enough.
+#[tokio::test]
+async fn overlapping_subscriptions_get_a_message_once() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws/t").await;
+    client.send_json(json!({"op": "subscribe", "args": ["t", "t"]})).await;
+    assert_eq!(client.next_json("an ack").await["err"], json!([]));
+    client.send_json(json!({"method": "SUBSCRIBE", "params": ["t"], "id": 1})).await;
+    assert_eq!(client.next_json("a result").await, json!({"result": null, "id": 1}));
+    server.publish("t", "1").await;
+    server.publish("t", "2").await;
+    client.expect_only(&server, &["1", "2"]).await;
+    server.until_metric("stentor_subscriptions", &[], 1.0).await;
+    client.ask(json!({"op": "unsubscribe", "args": ["t"]})).await;
+    server.publish("t", "3").await;
+    client.expect_only(&server, &[]).await;
+}
+
+/// Subscribes with a place to resume from; returns what the ack says of the topic.
+async fn resume(client: &mut Client, epoch: &str, seq: u64) -> Value {
+    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
+    let ack = client.ask(json!({"op": "subscribe", "args": [since]})).await;
+    assert_eq!((&ack["event"], ack["ok"].as_array().unwrap().len()), (&json!("ack"), 1), "{ack}");
+    ack["ok"][0].clone()
+}
+
+/// Proves: `since` is answered honestly. At the head nothing was missed: recovered. Further back either all that
+/// follows is replayed, or it says that it cannot and why. Another epoch, or a sequence that has not been, cannot.
+#[tokio::test]
+async fn since_is_answered_honestly() {
+    let server = TestServer::start();
+    for n in 1..=5 {
+        server.publish("t", n.to_string()).await;
+    }
+    let mut client = server.connect("/ws").await;
+    let ack = client.subscribe(&["t"]).await;
+    let epoch = ack["ok"][0]["epoch"].as_str().unwrap().to_owned();
+    assert_eq!(ack["ok"][0]["seq"], 5);
+
+    let mut client = server.connect("/ws").await;
+    let at_the_head = resume(&mut client, &epoch, 5).await;
+    assert_eq!((&at_the_head["recovered"], &at_the_head["seq"]), (&json!(true), &json!(5)), "{at_the_head}");
+    client.expect_only(&server, &[]).await;
+
+    let mut client = server.connect("/ws").await;
+    let behind = resume(&mut client, &epoch, 3).await;
+    assert_eq!((&behind["epoch"], &behind["seq"]), (&json!(epoch), &json!(5)), "{behind}");
+    if behind["recovered"] == true {
+        client.expect_only(&server, &["4", "5"]).await;
+    } else {
+        assert_says_why(&behind);
+        client.expect_only(&server, &[]).await;
+    }
+
+    for (epoch, seq) in
+        [("zzz", 5), ("zzz", 3), ("", 5), ("not an epoch!", 5), (&epoch, 6), (&epoch, u64::MAX)]
+    {
+        let mut client = server.connect("/ws").await;
+        assert_says_why(&resume(&mut client, epoch, seq).await);
+    }
+}
+
+fn assert_says_why(granted: &Value) {
+    assert_eq!(granted["recovered"], false, "{granted}");
+    assert!(granted["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{granted}");
+}
+
+/// Proves: heartbeats come to who asked for them, with the head of each topic, and to nobody else.
+#[tokio::test]
+async fn heartbeats_come_only_when_asked_for() {
+    let server = TestServer::start();
+    server.publish("a", "0").await;
+    let mut asking = server.connect("/ws").await;
+    let mut quiet = server.connect("/ws").await;
+    quiet.subscribe(&["a", "b"]).await;
+    let ack = asking.ask(json!({"op": "subscribe", "args": ["a", "b"], "heartbeat_s": 1})).await;
+    assert_eq!(ack["err"], json!([]), "{ack}");
+    let heartbeat = asking.next_json("a heartbeat").await;
+    assert_eq!(heartbeat, json!({"event": "heartbeat", "seq": {"a": 1, "b": 0}}));
+    server.publish("b", "1").await;
+    loop {
+        let text = asking.next_text("a heartbeat that knows of the message").await;
+        if text == r#"{"event":"heartbeat","seq":{"a":1,"b":1}}"# {
+            break;
+        }
+    }
+    quiet.expect_only(&server, &["1"]).await;
+}
+
+/// Proves: the Binance dialect, answer by answer.
+#[tokio::test]
+async fn the_binance_dialect_answers_as_that_venue_does() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    for id in ids() {
+        let subscribe = json!({"method": "SUBSCRIBE", "params": ["btcusdt@trade", "a"], "id": id});
+        assert_eq!(client.ask(subscribe).await, json!({"result": null, "id": id}));
+        let mut list = client.ask(json!({"method": "LIST_SUBSCRIPTIONS", "id": id})).await;
+        if let Some(streams) = list["result"].as_array_mut() {
+            streams.sort_by_key(Value::to_string);
+        }
+        assert_eq!(list, json!({"result": ["a", "btcusdt@trade"], "id": id}));
+        let unsubscribe = json!({"method": "UNSUBSCRIBE", "params": ["a", "btcusdt@trade"], "id": id});
+        assert_eq!(client.ask(unsubscribe).await, json!({"result": null, "id": id}));
+        let list = client.ask(json!({"method": "LIST_SUBSCRIPTIONS", "id": id})).await;
+        assert_eq!(list, json!({"result": [], "id": id}));
+        for on in [true, false] {
+            let set = json!({"method": "SET_PROPERTY", "params": ["combined", on], "id": id});
+            assert_eq!(client.ask(set).await, json!({"result": null, "id": id}));
+            let get = json!({"method": "GET_PROPERTY", "params": ["combined"], "id": id});
+            assert_eq!(client.ask(get).await, json!({"result": on, "id": id}));
+        }
+    }
+}
+
+/// Proves: the Binance dialect's errors: their codes, the id where one was given, and the connection stays.
+#[tokio::test]
+async fn the_binance_dialect_fails_as_that_venue_does() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    let list = json!({"method": "LIST_SUBSCRIPTIONS", "id": 1});
+    assert_eq!(client.ask(list.clone()).await, json!({"result": [], "id": 1}));
+    for (operation, code) in [
+        (json!({"method": "SET_PROPERTY", "params": ["colour", true], "id": 9}), 0),
+        (json!({"method": "GET_PROPERTY", "params": ["colour"], "id": 9}), 0),
+        (json!({"method": "SET_PROPERTY", "params": ["combined", "true"], "id": 9}), 1),
+        (json!({"method": "SET_PROPERTY", "params": ["combined", 1], "id": 9}), 1),
+        (json!({"method": "SET_PROPERTY", "params": ["combined", null], "id": 9}), 1),
+        (json!({"method": "FLY", "params": ["a"], "id": 9}), 2),
+        (json!({"method": "subscribe", "params": ["a"], "id": 9}), 2),
+        (json!({"method": 1, "params": ["a"], "id": 9}), 2),
+        (json!({"method": "SUBSCRIBE", "id": 9}), 2),
+        (json!({"method": "SUBSCRIBE", "params": "a", "id": 9}), 2),
+        (json!({"method": "SUBSCRIBE", "params": [1], "id": 9}), 2),
+        (json!({"method": "SUBSCRIBE", "params": ["a b"], "id": 9}), 2),
+        (json!({"method": "UNSUBSCRIBE", "params": {}, "id": 9}), 2),
+    ] {
+        let answer = client.ask(operation.clone()).await;
+        assert_eq!((&answer["code"], &answer["id"]), (&json!(code), &json!(9)), "{operation} -> {answer}");
+        assert!(answer["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{operation} -> {answer}");
+    }
+    for (text, code) in [
+        (r#"{"method":"SUBSCRIBE","params":["a"],"id":"#, 3),
+        ("nonsense", 3),
+        (r#"{"method":"SUBSCRIBE","params":["a"],"id":1.5}"#, 2),
+        (r#"{"method":"SUBSCRIBE","params":["a"],"id":{}}"#, 2),
+        (r#"{"method":"SUBSCRIBE","params":["a"],"id":false}"#, 2),
+    ] {
+        client.send_text(text).await;
+        let answer = client.next_json(text).await;
+        assert_eq!(answer["code"], code, "{text} -> {answer}");
+        assert!(answer.get("id").is_none_or(Value::is_null), "{text} -> {answer}");
+    }
+    assert_eq!(client.ask(list).await, json!({"result": [], "id": 1}), "nothing of it subscribed anything");
+}
+
+/// Proves: both dialects speak of the same subscriptions on one socket, each in its own words.
+#[tokio::test]
+async fn both_dialects_share_one_socket() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    client.subscribe(&["native"]).await;
+    let subscribe = json!({"method": "SUBSCRIBE", "params": ["binance"], "id": "b"});
+    assert_eq!(client.ask(subscribe).await, json!({"result": null, "id": "b"}));
+    let list = client.ask(json!({"op": "list", "id": "n"})).await;
+    assert_eq!((topics(&list), &list["id"]), (vec!["binance", "native"], &json!("n")));
+    let unsubscribe = json!({"method": "UNSUBSCRIBE", "params": ["native"], "id": null});
+    assert_eq!(client.ask(unsubscribe).await, json!({"result": null, "id": null}));
+    let error = client.ask(json!({"op": "fly", "id": 1})).await;
+    assert_eq!((&error["event"], &error["id"]), (&json!("error"), &json!(1)));
+    server.publish("native", "1").await;
+    server.publish("binance", "2").await;
+    client.expect_only(&server, &["2"]).await;
+}
+
+/// Proves: answers come in the order of the operations, whatever their kind.
+#[tokio::test]
+async fn answers_to_one_kind_of_operation_come_in_order() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    for id in 0..50 {
+        client.send_json(json!({"op": "subscribe", "args": [format!("t{id}")], "id": id})).await;
+    }
+    for id in 0..50 {
+        let ack = client.next_json("an ack").await;
+        assert_eq!((&ack["id"], &ack["ok"][0]["topic"]), (&json!(id), &json!(format!("t{id}"))));
+    }
+    for id in 0..50 {
+        client.send_json(json!({"op": "ping", "id": id})).await;
+    }
+    for id in 0..50 {
+        assert_eq!(client.next_json("a pong").await["id"], id);
+    }
+}
+
+/// Proves: the envelope is switched on and off exactly at the answer, on either endpoint, with the fields that
+/// the URL asked for.
+#[tokio::test]
+async fn the_envelope_is_switched_at_the_answer() {
+    let server = TestServer::start();
+    let set = |on: bool| json!({"method": "SET_PROPERTY", "params": ["combined", on], "id": 1});
+    let done = json!({"result": null, "id": 1});
+    for (path, starts_combined, envelope) in [
+        ("/ws/t", false, r#"{"stream":"t","data":N}"#),
+        ("/stream?streams=t", true, r#"{"stream":"t","data":N}"#),
+        ("/stream?streams=t&seq=1", true, r#"{"stream":"t","seq":S,"data":N}"#),
+    ] {
+        let mut client = server.connect(path).await;
+        let mut is_combined = starts_combined;
+        for n in 0..6 {
+            let seq = server.publish("t", n.to_string()).await;
+            let expected = if is_combined {
+                envelope.replace('N', &n.to_string()).replace('S', &seq.to_string())
+            } else {
+                n.to_string()
+            };
+            assert_eq!(client.next_text(path).await, expected, "{path}, {n}");
+            if n % 3 != 2 {
+                is_combined = !is_combined;
+            }
+            assert_eq!(client.ask(set(is_combined)).await, done);
+        }
+    }
+}
+
+/// Proves: switching the envelope under a flood loses nothing, doubles nothing, and every message behind the
+/// answer has the new form.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switching_the_envelope_under_a_flood_loses_nothing() {
+    const MESSAGES: u64 = 20_000;
+    let server = TestServer::start();
+    let mut client = server.connect("/ws/t").await;
+    let flood = tokio::spawn({
+        let publisher = server.publisher();
+        async move {
+            for n in 0..MESSAGES {
+                while publisher.publish("t", n.to_string()).expect("a running server")
+                    == stentor::Accepted::Full
+                {
+                    publisher.ready().await;
+                }
+            }
+        }
+    });
+    let (mut expected, mut is_combined, mut is_asked, mut switches) = (0, false, false, 0);
+    while expected < MESSAGES {
+        if !is_asked && expected % 500 == 0 && switches < 60 {
+            client
+                .send_json(json!({"method": "SET_PROPERTY", "params": ["combined", !is_combined], "id": 1}))
+                .await;
+            is_asked = true;
+        }
+        let message = client.next_json("a message or the answer").await;
+        if message.get("result").is_some() {
+            is_asked = false;
+            is_combined = !is_combined;
+            switches += 1;
+            continue;
+        }
+        let form = if is_combined { json!({"stream": "t", "data": expected}) } else { json!(expected) };
+        assert_eq!(message, form, "after {switches} switches");
+        expected += 1;
+    }
+    assert!(switches > 1, "the flood was over before anything was switched");
+    flood.await.unwrap();
+}
