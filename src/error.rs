@@ -1,7 +1,7 @@
 //! What can go wrong for someone who embeds Stentor.
 
+use crate::protocol::outcome::Refusal;
 use crate::protocol::topic::TopicError;
-use crate::sequencer::request::Refusal;
 use std::net::SocketAddr;
 
 /// A message was not taken. A full queue is not among these: see [`Accepted`](crate::Accepted).

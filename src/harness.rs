@@ -5,10 +5,11 @@ use crate::clock::Moment;
 use crate::ids::Slot;
 use crate::limits::Limits;
 use crate::message::{Encoding, Payload};
+use crate::protocol::operation::Wish;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
-use crate::sequencer::request::{Request, Wish};
+use crate::sequencer::request::Request;
 use crate::shard::core::Shard;
 use crate::shard::writer::{Sockets, Taken};
 

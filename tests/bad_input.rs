@@ -195,6 +195,19 @@ async fn a_connection_gets_its_topics_and_not_one_more() {
     assert_eq!(list["ok"].as_array().unwrap().len(), 1_024);
     server.publish("another", "1").await;
     assert_eq!(other.next_text("a message of the place taken again").await, "1");
+
+    // Not even by not waiting for the answers.
+    let mut hasty = server.connect("/ws").await;
+    for start in [0, 900, 1_800] {
+        hasty.send_json(json!({"op": "subscribe", "args": names(start..start + 900)})).await;
+    }
+    let (mut granted, mut refused) = (0, 0);
+    for _ in 0..3 {
+        let ack = hasty.next_json("an ack").await;
+        granted += ack["ok"].as_array().unwrap().len();
+        refused += ack["err"].as_array().unwrap().len();
+    }
+    assert_eq!((granted, refused), (1_024, 2_700 - 1_024));
     bystander.check(&server).await;
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod class;
 pub mod close;
 pub(crate) mod operation;
+pub mod outcome;
 pub(crate) mod reply;
 pub(crate) mod target;
 pub mod topic;

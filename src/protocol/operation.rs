@@ -6,7 +6,6 @@ use super::reply::{Rejection, Tag, binance_failure, failure};
 use super::topic::TopicName;
 use crate::ids::Epoch;
 use crate::message::Payload;
-use crate::sequencer::request::Wish;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize, Serializer};
@@ -33,6 +32,13 @@ impl Since {
         let (epoch, seq) = text.split_once(':')?;
         Some(Self::new(epoch, seq.parse().ok()?))
     }
+}
+
+/// One topic of a subscribe operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) topic: TopicName,
+    pub(crate) since: Option<Since>,
 }
 
 /// An operation's `id`, echoed as it came.

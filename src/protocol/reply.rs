@@ -2,8 +2,8 @@
 
 use crate::protocol::class::Class;
 use crate::protocol::operation::OpId;
+use crate::protocol::outcome::{Outcome, Published, Recovery, Refusal};
 use crate::protocol::topic::TopicName;
-use crate::sequencer::request::{Outcome, Published, Recovery, Refusal};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -10,7 +10,7 @@
 use super::operation::Since;
 use super::topic::{TopicError, TopicName};
 use crate::message::Encoding;
-use crate::sequencer::request::Wish;
+use crate::protocol::operation::Wish;
 use percent_encoding::percent_decode_str;
 
 /// What a connection is for.

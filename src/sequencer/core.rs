@@ -9,8 +9,8 @@
 //! ```
 
 use super::request::{
-    Delivery, Grant, Outcome, Published, PublishedFor, Question, Receipt, Recovery, Refusal, Request,
-    SequencerCounters, Subscribed, TopicReport, Unsubscribed, Wish,
+    Delivery, PublishedFor, Question, Receipt, Request, SequencerCounters, Subscribed, TopicReport,
+    Unsubscribed,
 };
 use super::topics::{Topic, Topics};
 use crate::clock::Moment;
@@ -19,6 +19,8 @@ use crate::limits::{Limits, RETIRE_SCAN};
 use crate::message::{Message, Payload};
 use crate::protocol::class::Class;
 use crate::protocol::operation::Since;
+use crate::protocol::operation::Wish;
+use crate::protocol::outcome::{Grant, Outcome, Published, Recovery, Refusal};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use std::collections::VecDeque;

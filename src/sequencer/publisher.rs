@@ -1,14 +1,15 @@
 //! The handle to the sequencer: what a publisher holds. Cheap to clone, never blocks a thread.
 
-use super::request::{Receipt, Refusal, Reply, Request};
+use super::request::{Receipt, Reply, Request};
 use crate::error::PublishError;
 use crate::mailbox::{Mailbox, Refused};
 use crate::message::Payload;
+use crate::protocol::outcome::Refusal;
 use crate::protocol::topic::{TopicError, TopicName};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-pub use super::request::Published;
+pub use crate::protocol::outcome::Published;
 
 /// What became of a publish: accepted is kept, full is a value and not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What is asked of the sequencer, and what it sends to shards: the two directions of every hand-over.
 
-use crate::ids::{ConnectionId, Epoch, ShardId, TopicId};
+use crate::ids::{ConnectionId, ShardId, TopicId};
 use crate::mailbox::Weigh;
 use crate::message::{Message, Payload};
 use crate::protocol::class::Class;
-use crate::protocol::operation::Since;
+use crate::protocol::operation::Wish;
+use crate::protocol::outcome::{Outcome, Published, Refusal};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use std::fmt;
@@ -53,13 +54,6 @@ pub(crate) enum Request {
     Ask(Question),
 }
 
-/// One topic of a subscribe operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) topic: TopicName,
-    pub(crate) since: Option<Since>,
-}
-
 /// Called once with the answer, on the thread of the one asked; it must not block.
 pub(crate) struct Reply<T>(Box<dyn FnOnce(T) + Send>);
 
@@ -93,27 +87,6 @@ impl Receipt {
     pub(crate) fn is_owed(&self) -> bool {
         matches!(self, Self::Connection(_, Tag::Native(..)))
     }
-}
-
-/// Where a message was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The topic's history.
-    pub epoch: Epoch,
-    /// The message's number in it.
-    pub seq: u64,
-}
-
-/// Why the sequencer would not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The table of topics is full. The operator's bound; a retry helps once topics have retired.
-    #[error("the server holds as many topics as it may (limits.topics)")]
-    Topics,
-    /// This connection has as many as it may. The client's doing.
-    #[error("this connection has as many topics as it may (limits.topics_per_connection)")]
-    TopicsPerConnection,
 }
 
 /// A question of the operator; the answer goes through its reply.
@@ -191,35 +164,6 @@ pub(crate) struct PublishedFor {
     pub(crate) tag: Tag,
     pub(crate) topic: TopicName,
     pub(crate) outcome: Result<Published, Refusal>,
-}
-
-/// What became of one wish.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    pub(crate) topic: TopicName,
-    pub(crate) granted: Result<Grant, Refusal>,
-}
-
-/// A place in a topic's history from which a subscription is live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
-    pub(crate) id: TopicId,
-    pub(crate) epoch: Epoch,
-    /// The topic's head: the next message has the number after it.
-    pub(crate) seq: u64,
-    /// Answer to `since`, where one was given.
-    pub(crate) recovered: Option<Recovery>,
-}
-
-/// Whether what followed `since` could be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recovery {
-    /// Nothing was missed.
-    Complete,
-    /// The topic has another epoch: its history was lost.
-    Epoch,
-    /// The topic keeps no history.
-    NoHistory,
 }
 
 impl Weigh for Request {

@@ -1,9 +1,14 @@
 //! A shard: one thread, its connections, their subscriptions and what they are owed.
 //!
-//! Pure: `core` with `topics`, `log`, `debts`, `sweep`, `outbound`, `policy`, `tick`. Shell: `driver` (the duty
-//! cycle), `shell` (what its tasks share), `reader`, `sockets`. Held by others: `directory`, `command`.
+//! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
+//! (behind a full socket); `connections`, `subscriptions`, `control`, `tick` (everything that is not data).
+//! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader`, `sockets`. Held by others:
+//! `directory`, `command`.
 
+mod backlog;
 pub(crate) mod command;
+mod connections;
+mod control;
 pub(crate) mod core;
 pub(crate) mod counters;
 mod debts;
@@ -15,6 +20,7 @@ mod policy;
 mod reader;
 mod shell;
 mod sockets;
+mod subscriptions;
 mod sweep;
 mod tick;
 mod topics;

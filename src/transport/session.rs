@@ -8,11 +8,12 @@ use crate::ids::ConnectionId;
 use crate::limits::Limits;
 use crate::message::{Payload, frame};
 use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::operation::Wish;
 use crate::protocol::operation::{self, Asked, Dialect, OpId, Operation};
 use crate::protocol::reply::{self, Rejection, Tag};
 use crate::protocol::target::Endpoint;
 use crate::protocol::topic::TopicName;
-use crate::sequencer::request::{Receipt, Request, Wish};
+use crate::sequencer::request::{Receipt, Request};
 use bytes::Bytes;
 
 /// See the module.

@@ -1,0 +1,54 @@
+//! What became of what was asked: places in a topic's history, and refusals.
+
+use super::topic::TopicName;
+use crate::ids::{Epoch, TopicId};
+
+/// Where a message was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The topic's history.
+    pub epoch: Epoch,
+    /// The message's number in it.
+    pub seq: u64,
+}
+
+/// Why the sequencer would not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The table of topics is full. The operator's bound; a retry helps once topics have retired.
+    #[error("the server holds as many topics as it may (limits.topics)")]
+    Topics,
+    /// This connection has as many as it may. The client's doing.
+    #[error("this connection has as many topics as it may (limits.topics_per_connection)")]
+    TopicsPerConnection,
+}
+
+/// What became of one wish.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) topic: TopicName,
+    pub(crate) granted: Result<Grant, Refusal>,
+}
+
+/// A place in a topic's history from which a subscription is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) id: TopicId,
+    pub(crate) epoch: Epoch,
+    /// The topic's head: the next message has the number after it.
+    pub(crate) seq: u64,
+    /// Answer to `since`, where one was given.
+    pub(crate) recovered: Option<Recovery>,
+}
+
+/// Whether what followed `since` could be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// Nothing was missed.
+    Complete,
+    /// The topic has another epoch: its history was lost.
+    Epoch,
+    /// The topic keeps no history.
+    NoHistory,
+}

@@ -1,0 +1,199 @@
+//! How connections come, live and go, as the core sees it.
+
+use super::core::Shard;
+use super::outbound::Control;
+use super::writer::{Closing, Effect, Hot, Sockets, State, Writer};
+use crate::clock::Moment;
+use crate::ids::{ConnectionId, Slot};
+use crate::limits::CLOSE_LINGER_S;
+use crate::message::{Encoding, frame};
+use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::reply;
+use std::time::Duration;
+
+/// A connection as the operator sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionReport {
+    pub(crate) id: ConnectionId,
+    pub(crate) state: State,
+    pub(crate) subscriptions: usize,
+    pub(crate) sent_frames: u64,
+    pub(crate) queued_frames: usize,
+    pub(crate) queued_bytes: usize,
+    /// Since the socket last took a byte, while it is full.
+    pub(crate) stalled: Duration,
+    pub(crate) age: Duration,
+}
+
+impl Shard {
+    /// A new connection, `Opening` until [`Shard::greet`].
+    pub(crate) fn adopt(&mut self, encoding: Encoding, combined: Encoding, now: Moment) -> ConnectionId {
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let slot = self.writers.insert(Writer {
+            generation,
+            subscriptions: Vec::new(),
+            combined,
+            outbound: None,
+            answers_owed: 0,
+            closing: None,
+            opened: now,
+            heartbeat_s: None,
+        }) as Slot;
+        if slot as usize >= self.hot.len() {
+            self.hot.resize(slot as usize + 1, Hot::FREE);
+        }
+        self.hot[slot as usize] = Hot { state: State::Opening, encoding, heard_s: now.secs(), ..Hot::FREE };
+        self.debts.admit(slot);
+        self.counters.opened += 1;
+        ConnectionId { shard: self.id, slot, generation }
+    }
+
+    /// Writes the handshake's answer; from here on the connection is open.
+    pub(crate) fn greet(
+        &mut self,
+        id: ConnectionId,
+        answer: Vec<u8>,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        if self.is_here(id) && self.hot[id.slot as usize].state == State::Opening {
+            self.hot[id.slot as usize].state = State::Open;
+            self.control(id.slot, answer, Control::Notice, now, sockets);
+        }
+    }
+
+    /// True exactly when that very connection is still here.
+    pub(crate) fn is_here(&self, id: ConnectionId) -> bool {
+        id.shard == self.id
+            && self.writers.get(id.slot as usize).is_some_and(|w| w.generation == id.generation)
+    }
+
+    /// The connection that has the slot now.
+    pub(crate) fn id_of(&self, slot: Slot) -> Option<ConnectionId> {
+        let generation = self.writers.get(slot as usize)?.generation;
+        Some(ConnectionId { shard: self.id, slot, generation })
+    }
+
+    /// True exactly when nobody is connected.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.writers.is_empty()
+    }
+
+    /// True exactly when the connection has its close frame, sent or queued.
+    pub(crate) fn is_closing(&self, slot: Slot) -> bool {
+        self.hot[slot as usize].state == State::Closing
+    }
+
+    /// Bytes came from the client: it lives.
+    pub(crate) fn heard(&mut self, slot: Slot, bytes: usize, now: Moment) {
+        let hot = &mut self.hot[slot as usize];
+        hot.heard_s = now.secs();
+        hot.pinged = false;
+        self.counters.bytes_received += bytes as u64;
+    }
+
+    /// Tells a connection that the server goes down.
+    pub(crate) fn notify_shutdown(
+        &mut self,
+        id: ConnectionId,
+        wait_ms: u64,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        if self.is_here(id) && matches!(self.hot[id.slot as usize].state, State::Open | State::Blocked) {
+            let text = reply::shutdown_notice(wait_ms);
+            self.control(id.slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Notice, now, sockets);
+        }
+    }
+
+    /// Ends a connection in order: what it is owed, then the close frame. Nothing more is routed to it.
+    pub(crate) fn close(
+        &mut self,
+        slot: Slot,
+        reason: Reason,
+        code: CloseCode,
+        text: &str,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        match self.hot[slot as usize].state {
+            State::Free | State::Closing => return,
+            State::Opening => return self.end(slot, reason, true),
+            State::Open | State::Blocked => {}
+        }
+        self.pay(slot, now, sockets);
+        if matches!(self.hot[slot as usize].state, State::Open | State::Blocked) {
+            self.close_with(slot, reason, code, text, now, sockets);
+        }
+    }
+
+    /// The second half of every close: debts must be paid or forgiven by now.
+    pub(super) fn close_with(
+        &mut self,
+        slot: Slot,
+        reason: Reason,
+        code: CloseCode,
+        text: &str,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        self.unsubscribe_all(slot);
+        self.hot[slot as usize].state = State::Closing;
+        let deadline = now + Duration::from_secs(CLOSE_LINGER_S);
+        self.writers[slot as usize].closing = Some(Closing { reason, deadline });
+        self.control(slot, frame::close(code, text), Control::Close, now, sockets);
+    }
+
+    /// Ends a connection at once. What it was owed dies with it.
+    pub(crate) fn end(&mut self, slot: Slot, reason: Reason, reset: bool) {
+        if self.hot[slot as usize].state == State::Free {
+            return;
+        }
+        self.forgive(slot);
+        self.unsubscribe_all(slot);
+        let mut writer = self.writers.remove(slot as usize);
+        if let Some(queue) = &mut writer.outbound {
+            self.counters.abandoned += queue.clear(&mut self.queued);
+            self.counters.blocked -= 1;
+        }
+        self.hot[slot as usize] = Hot::FREE;
+        self.heartbeats.remove(&slot);
+        // What closed it first is why it ended.
+        let reason = writer.closing.map_or(reason, |closing| closing.reason);
+        self.counters.dropped[reason as usize] += 1;
+        self.effects.push(Effect::Ended { slot, generation: writer.generation, reason, reset });
+    }
+
+    fn unsubscribe_all(&mut self, slot: Slot) {
+        for topic in std::mem::take(&mut self.writers[slot as usize].subscriptions) {
+            self.unsubscribe(slot, topic);
+        }
+    }
+
+    /// What the slot owes in the log is abandoned.
+    pub(super) fn forgive(&mut self, slot: Slot) {
+        let (run, list) = self.debts.take(slot);
+        self.counters.abandoned += u64::from(run.len) + list.len() as u64;
+        run.numbers().chain(list.iter().copied()).for_each(|number| self.log.forgive(number));
+        self.debts.give_back(slot, list);
+    }
+
+    /// What an operator may want to know of every connection.
+    pub(crate) fn connections(&self, now: Moment) -> impl Iterator<Item = ConnectionReport> {
+        self.writers.iter().map(move |(slot, writer)| {
+            let hot = self.hot[slot];
+            let queue = writer.outbound.as_ref();
+            ConnectionReport {
+                id: ConnectionId { shard: self.id, slot: slot as Slot, generation: writer.generation },
+                state: hot.state,
+                subscriptions: writer.subscriptions.len(),
+                sent_frames: hot.sent,
+                queued_frames: queue.map_or(0, |queue| queue.frames()),
+                queued_bytes: queue.map_or(0, |queue| queue.bytes()),
+                stalled: queue.map_or(Duration::ZERO, |queue| now.since(queue.progress)),
+                age: now.since(writer.opened),
+            }
+        })
+    }
+}

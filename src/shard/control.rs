@@ -1,0 +1,133 @@
+//! Frames from outside the log: answers, notices, pings, pongs, closes.
+//!
+//! They are never dropped. All but pings and pongs come after what the log still owes the connection.
+
+use super::core::Shard;
+use super::outbound::{Control, Entry, Outbound};
+use super::writer::{Effect, Sockets, State, Taken};
+use crate::clock::Moment;
+use crate::ids::{ConnectionId, Slot};
+use crate::limits::ANSWERS_OWED_MAX;
+use crate::message::frame;
+use crate::protocol::close::Reason;
+use crate::protocol::reply::Tag;
+
+impl Shard {
+    /// An operation has been taken whose answer is owed from now on.
+    pub(crate) fn owe_answer(&mut self, slot: Slot) {
+        self.writers[slot as usize].answers_owed += 1;
+    }
+
+    /// True exactly when the connection's next operation may be read.
+    pub(crate) fn may_read(&self, id: ConnectionId) -> bool {
+        !self.is_here(id) || {
+            let writer = &self.writers[id.slot as usize];
+            let queued = writer.outbound.as_ref().map_or(0, |queue| queue.bytes());
+            writer.answers_owed < ANSWERS_OWED_MAX && queued < self.limits.queue_bytes
+        }
+    }
+
+    /// Gives an answer that is owed.
+    pub(crate) fn answer(
+        &mut self,
+        slot: Slot,
+        text: Option<String>,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        match text {
+            Some(text) => {
+                self.control(slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Answer, now, sockets)
+            }
+            None => self.answered(slot),
+        }
+    }
+
+    /// The same for subscriptions, of which those in the URL owe no answer.
+    pub(super) fn answer_tagged(
+        &mut self,
+        slot: Slot,
+        tag: &Tag,
+        text: Option<String>,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        if *tag == Tag::Silent {
+            if let Some(text) = text {
+                let bytes = frame::frame(frame::TEXT, text.as_bytes());
+                self.control(slot, bytes, Control::Notice, now, sockets);
+            }
+        } else {
+            self.answer(slot, text, now, sockets);
+        }
+    }
+
+    fn answered(&mut self, slot: Slot) {
+        let owed = &mut self.writers[slot as usize].answers_owed;
+        *owed = owed.saturating_sub(1);
+        if *owed == ANSWERS_OWED_MAX - 1 {
+            self.effects.push(Effect::Readable);
+        }
+    }
+
+    /// Sends or queues a frame from outside the log.
+    pub(crate) fn control(
+        &mut self,
+        slot: Slot,
+        bytes: Vec<u8>,
+        kind: Control,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let pays_first = matches!(kind, Control::Answer | Control::Notice | Control::Close);
+        if pays_first && self.debts.owes(slot) {
+            self.pay(slot, now, sockets);
+        }
+        let Some(writer) = self.writers.get_mut(slot as usize) else { return };
+        if let Some(queue) = &mut writer.outbound {
+            let bytes =
+                if kind == Control::Pong { queue.replace_pong(bytes, &mut self.queued) } else { Some(bytes) };
+            if let Some(bytes) = bytes {
+                queue.push(Entry::Control { bytes, kind }, 0, &mut self.queued);
+            }
+            return;
+        }
+        match sockets.send(slot, &bytes) {
+            Taken::Dead => self.end(slot, Reason::Socket, true),
+            Taken::Bytes(taken) => {
+                self.counters.bytes += taken as u64;
+                if taken == bytes.len() {
+                    self.control_sent(slot, kind);
+                } else {
+                    self.block(slot, now);
+                    self.enqueue(slot, Entry::Control { bytes, kind }, taken);
+                }
+            }
+        }
+    }
+
+    pub(super) fn control_sent(&mut self, slot: Slot, kind: Control) {
+        match kind {
+            Control::Answer => self.answered(slot),
+            Control::Close => self.effects.push(Effect::Finished(slot)),
+            Control::Notice | Control::Ping | Control::Pong => {}
+        }
+    }
+
+    /// Gives the writer a queue and has its task started. It must have none.
+    pub(super) fn block(&mut self, slot: Slot, now: Moment) {
+        if self.hot[slot as usize].state == State::Open {
+            self.hot[slot as usize].state = State::Blocked;
+        }
+        self.counters.blocked += 1;
+        self.effects.push(Effect::Blocked(slot));
+        self.writers[slot as usize].outbound = Some(Box::new(Outbound::new(now)));
+    }
+
+    /// Queues a frame of which the kernel already has `begun` bytes; the writer must be blocked.
+    pub(super) fn enqueue(&mut self, slot: Slot, entry: Entry, begun: usize) {
+        if let Some(queue) = &mut self.writers[slot as usize].outbound {
+            queue.push(entry, begun, &mut self.queued);
+        }
+    }
+}

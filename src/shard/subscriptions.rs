@@ -1,0 +1,114 @@
+//! Who is subscribed to what, and how they want it, as the sequencer's answers say.
+
+use super::core::Shard;
+use super::writer::{Sockets, State};
+use crate::clock::Moment;
+use crate::ids::{Slot, TopicId};
+use crate::message::Encoding;
+use crate::protocol::class::Class;
+use crate::protocol::outcome::Refusal;
+use crate::protocol::reply::{self, Subscription, Tag};
+use crate::sequencer::request::{Subscribed, Unsubscribed};
+
+impl Shard {
+    pub(super) fn subscribed(&mut self, mut answer: Subscribed, now: Moment, sockets: &mut impl Sockets) {
+        let slot = answer.connection.slot;
+        let is_open = self.is_here(answer.connection) && self.hot[slot as usize].state != State::Closing;
+        for outcome in &mut answer.outcomes {
+            let Ok(grant) = outcome.granted else { continue };
+            if !is_open {
+                self.leave_later(grant.id);
+                continue;
+            }
+            let writer = &mut self.writers[slot as usize];
+            match writer.subscriptions.binary_search(&grant.id) {
+                Ok(_) => self.leave_later(grant.id),
+                Err(_) if writer.subscriptions.len() >= self.limits.topics_per_connection => {
+                    outcome.granted = Err(Refusal::TopicsPerConnection);
+                    self.leave_later(grant.id);
+                }
+                Err(at) => {
+                    writer.subscriptions.insert(at, grant.id);
+                    let encoding = self.hot[slot as usize].encoding;
+                    self.topics.join(grant.id, &outcome.topic, grant.epoch, grant.seq, slot, encoding);
+                    self.counters.subscriptions += 1;
+                }
+            }
+        }
+        if is_open {
+            let text = reply::subscribed(&answer.tag, &answer.outcomes);
+            self.answer_tagged(slot, &answer.tag, text, now, sockets);
+        }
+    }
+
+    pub(super) fn unsubscribed(&mut self, answer: &Unsubscribed, now: Moment, sockets: &mut impl Sockets) {
+        if !self.is_here(answer.connection) {
+            return;
+        }
+        let slot = answer.connection.slot;
+        for topic in answer.topics.iter().filter_map(|(_, topic)| *topic) {
+            let writer = &mut self.writers[slot as usize];
+            if let Ok(at) = writer.subscriptions.binary_search(&topic) {
+                writer.subscriptions.remove(at);
+                self.unsubscribe(slot, topic);
+            }
+        }
+        let text = reply::unsubscribed(&answer.tag, answer.topics.iter().map(|(name, _)| name));
+        self.answer_tagged(slot, &answer.tag, text, now, sockets);
+    }
+
+    /// One subscription fewer, here and (later) with the sequencer.
+    pub(super) fn unsubscribe(&mut self, slot: Slot, topic: TopicId) {
+        self.topics.leave(topic, slot, self.hot[slot as usize].encoding);
+        self.counters.subscriptions -= 1;
+        self.leave_later(topic);
+    }
+
+    fn leave_later(&mut self, topic: TopicId) {
+        *self.leaves.entry(topic).or_default() += 1;
+    }
+
+    /// Payloads from now on in the envelope, or verbatim. What is owed goes out as it was.
+    pub(crate) fn set_combined(
+        &mut self,
+        slot: Slot,
+        combined: bool,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        self.pay(slot, now, sockets);
+        let Some(writer) = self.writers.get(slot as usize) else { return };
+        let to = if combined { writer.combined } else { Encoding::Raw };
+        let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
+        for topic in &writer.subscriptions {
+            self.topics.recode(*topic, from, to);
+        }
+    }
+
+    pub(crate) fn is_combined(&self, slot: Slot) -> bool {
+        self.hot[slot as usize].encoding != Encoding::Raw
+    }
+
+    /// Answers a list operation.
+    pub(crate) fn list(&mut self, slot: Slot, tag: &Tag, now: Moment, sockets: &mut impl Sockets) {
+        let topics = self.writers[slot as usize].subscriptions.iter().filter_map(|id| self.topics.get(*id));
+        let subscriptions: Vec<_> = topics
+            .map(|topic| Subscription {
+                topic: &topic.name,
+                class: Class::Event,
+                epoch: topic.epoch.to_string(),
+                seq: topic.seq,
+                recovered: None,
+                reason: None,
+            })
+            .collect();
+        let text = reply::listed(tag, &subscriptions);
+        self.answer(slot, text, now, sockets);
+    }
+
+    /// The connection wants the heads of its topics every so many seconds.
+    pub(crate) fn set_heartbeat(&mut self, slot: Slot, every_s: u32) {
+        self.writers[slot as usize].heartbeat_s = Some(every_s);
+        self.heartbeats.insert(slot);
+    }
+}

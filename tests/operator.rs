@@ -1,0 +1,425 @@
+//! Proves: every route of the operator's HTTP does what the protocol says of it.
+//! Method: a server in this process, asked with an HTTP library that we did not write, beside WebSocket clients
+//! who see the effect.
+
+mod common;
+
+use common::{HttpAnswer, TestServer, eventually, sum_of_series};
+use serde_json::{Value, json};
+
+/// A refusal: its status, and a body with something in it to act on.
+fn assert_refused(answer: &HttpAnswer, status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert!(!answer.text().trim().is_empty(), "{status} without a word why");
+}
+
+/// Proves: a post publishes the body verbatim and tells its place; the topic is percent-decoded.
+#[tokio::test]
+async fn a_post_publishes_and_tells_the_place() {
+    let server = TestServer::start();
+    for (path, topic) in [
+        ("/publish/plain", "plain"),
+        ("/publish/a/b", "a/b"),
+        ("/publish/a%2Fb", "a/b"),
+        ("/publish/btc%40trade", "btc@trade"),
+        ("/publish/btc@trade", "btc@trade"),
+        ("/publish/%C3%BC%25", "ü%"),
+    ] {
+        let mut subscriber = server.connect("/ws").await;
+        let head = subscriber.subscribe(&[topic]).await["ok"][0].clone();
+        let answer = server.post(path, None, "{ \"verbatim\":1.0 }").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let place = answer.json();
+        assert_eq!((&place["topic"], &place["epoch"]), (&json!(topic), &head["epoch"]), "{path}");
+        assert_eq!(place["seq"].as_u64(), head["seq"].as_u64().map(|seq| seq + 1), "{path}");
+        assert_eq!(subscriber.next_text(path).await, "{ \"verbatim\":1.0 }");
+        subscriber.close().await;
+    }
+}
+
+/// Proves: what was declared must hold, else 400, and what is refused takes no sequence and reaches nobody.
+#[tokio::test]
+async fn a_payload_must_be_what_it_is_declared_to_be() {
+    let server = TestServer::start();
+    let mut subscriber = server.connect("/ws/t").await;
+    let json = Some("application/json");
+    for (content_type, body) in [
+        (json, b"{".as_slice()),
+        (json, b""),
+        (json, b"{} {}"),
+        (json, b"NaN"),
+        (Some("application/json; charset=utf-8"), b"nope"),
+        (Some("Application/JSON"), b"nope"),
+        (Some("text/plain"), b"\xff\xfe"),
+        (Some("text/csv; charset=utf-8"), b"\xc3\x28"),
+    ] {
+        assert_refused(&server.post("/publish/t", content_type, body).await, 400);
+    }
+    for (content_type, body, is_text) in [
+        (json, b" [1] ".as_slice(), true),
+        (Some("APPLICATION/JSON"), b"1", true),
+        (Some("text/csv"), b"a;b", true),
+        (Some("application/octet-stream"), b"{}", false),
+        (Some("application/x-protobuf"), b"text", false),
+        (None, b"\xff", false),
+        (None, b"text", true),
+    ] {
+        let answer = server.post("/publish/t", content_type, body).await;
+        assert_eq!(answer.status, 200, "{content_type:?}: {}", answer.text());
+        let arrived = subscriber.next_named("what was taken").await.unwrap();
+        assert_eq!((arrived.is_text(), arrived.into_data().as_ref()), (is_text, body), "{content_type:?}");
+    }
+    assert_eq!(server.publish("t", "8").await, 8, "what was refused took a sequence");
+}
+
+/// Proves: names that are no topics are 400, the server's own are not for publishing, too much is refused.
+#[tokio::test]
+async fn bad_posts_are_refused_with_a_reason() {
+    let server = TestServer::with(|settings| settings.limits.message_bytes = 300 << 10);
+    let too_long = format!("/publish/{}", "x".repeat(201));
+    for path in ["/publish/a%20b", "/publish/%00", "/publish/%ff", too_long.as_str()] {
+        assert_refused(&server.post(path, None, "1").await, 400);
+    }
+    let reserved = server.post("/publish/$sys.stats", None, "1").await;
+    assert!([400, 403].contains(&reserved.status), "{reserved:?}");
+    let full = server.post("/publish/t", Some("text/plain"), "x".repeat(300 << 10)).await;
+    assert_eq!(full.status, 200);
+    assert_refused(&server.post("/publish/t", Some("text/plain"), "x".repeat((300 << 10) + 1)).await, 413);
+    assert_eq!(server.get("/publish/t").await.status, 405);
+}
+
+/// Proves: a batch publishes its good lines in their order and verbatim, and names each bad one.
+#[tokio::test]
+async fn a_batch_publishes_its_good_lines_and_names_the_bad_ones() {
+    let server = TestServer::start();
+    let mut subscriber = server.connect("/stream?streams=a/b&seq=1").await;
+    let long = "x".repeat(201);
+    let lines = [
+        r#"{"topic":"a","data":{ "n" : 1.0 }}"#,
+        "nonsense",
+        r#"{"topic":"b","data":[]}"#,
+        "",
+        r#"{"topic":"a b","data":1}"#,
+        r#"{"topic":"a"}"#,
+        r#"{"data":1}"#,
+        r#"{"topic":7,"data":1}"#,
+        r#"{"topic":"$sys.x","data":1}"#,
+        r#"{"topic":"a","text":"plain"}"#,
+        r#"{"topic":"b","base64":"AP8="}"#,
+        r#"{"topic":"b","base64":"!"}"#,
+        &format!(r#"{{"topic":"{long}","data":1}}"#),
+        r#"{"topic":"a","data":4}"#,
+    ];
+    for end_of_line in ["\n", "\r\n"] {
+        let body = lines.join(end_of_line);
+        let answer = server.post("/publish", Some("application/x-ndjson"), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let outcome = answer.json();
+        assert_eq!(outcome["accepted"], 5, "{outcome}");
+        let rejected: Vec<_> =
+            outcome["rejected"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
+        assert_eq!(rejected, [2, 5, 6, 7, 8, 9, 12, 13], "{outcome}");
+    }
+    for round in 0..2 {
+        let (a, b) = (round * 3, round * 2);
+        for envelope in [
+            format!(r#"{{"stream":"a","seq":{},"data":{{ "n" : 1.0 }}}}"#, a + 1),
+            format!(r#"{{"stream":"b","seq":{},"data":[]}}"#, b + 1),
+            format!(r#"{{"stream":"a","seq":{},"text":"plain"}}"#, a + 2),
+            format!(r#"{{"stream":"b","seq":{},"base64":"AP8="}}"#, b + 2),
+            format!(r#"{{"stream":"a","seq":{},"data":4}}"#, a + 3),
+        ] {
+            assert_eq!(subscriber.next_text("a good line").await, envelope);
+        }
+    }
+    let nothing = server.post("/publish", None, "\n\n").await.json();
+    assert_eq!(nothing, json!({"accepted": 0, "rejected": []}));
+}
+
+/// Proves: a batch that is larger than the sequencer's queue is published whole: full is waited for, not lost.
+#[tokio::test]
+async fn a_batch_larger_than_the_queue_is_published_whole() {
+    let server = TestServer::with(|settings| settings.limits.sequencer_frames = 16);
+    let mut subscriber = server.connect("/ws/t").await;
+    let body: String = (0..2_000).map(|n| format!("{{\"topic\":\"t\",\"data\":{n}}}\n")).collect();
+    let outcome = server.post("/publish", None, body).await.json();
+    assert_eq!(outcome, json!({"accepted": 2_000, "rejected": []}));
+    for n in 0..2_000 {
+        assert_eq!(subscriber.next_text("the next line").await, n.to_string());
+    }
+}
+
+/// Proves: a server that cannot take a message says 503 and when to come back, and takes nothing of it.
+#[tokio::test]
+async fn a_full_table_of_topics_is_503_with_retry_after() {
+    let server = TestServer::with(|settings| settings.limits.topics = 2);
+    for topic in ["a", "b"] {
+        assert_eq!(server.post(&format!("/publish/{topic}"), None, "1").await.status, 200);
+    }
+    let refused = server.post("/publish/c", None, "1").await;
+    assert_refused(&refused, 503);
+    assert!(refused.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()), "{refused:?}");
+    // The topics there are go on.
+    assert_eq!(server.post("/publish/a", None, "2").await.json()["seq"], 2);
+    let mut client = server.connect("/ws").await;
+    let ack = client.ask(json!({"op": "subscribe", "args": ["a", "c"]})).await;
+    assert_eq!((&ack["ok"][0]["topic"], &ack["err"][0]["topic"]), (&json!("a"), &json!("c")), "{ack}");
+    server.until_metric("stentor_published_total", &[], 3.0).await;
+}
+
+/// Proves: the topics are listed with class, epoch, head and subscribers, all of them and one by one.
+#[tokio::test]
+async fn topics_are_listed_with_their_heads_and_subscribers() {
+    let server = TestServer::start();
+    let mut clients = Vec::new();
+    for path in ["/stream?streams=a%2Fb/quiet", "/ws/a%2Fb", "/ws/a%2Fb"] {
+        clients.push(server.connect(path).await);
+    }
+    for n in 0..3 {
+        server.publish("a/b", n.to_string()).await;
+        server.publish("unheard", n.to_string()).await;
+    }
+    let mut expected = vec![("a/b", 3, 3), ("quiet", 0, 1), ("unheard", 3, 0)];
+    check_topics(&server, &expected).await;
+    clients.pop();
+    eventually("a subscriber to be gone", async || {
+        server.get("/topics/a%2Fb").await.json()["subscribers"] == 2
+    })
+    .await;
+    expected[0].2 = 2;
+    check_topics(&server, &expected).await;
+
+    assert_refused(&server.get("/topics/unknown").await, 404);
+    assert_refused(&server.get("/topics/a%20b").await, 400);
+}
+
+/// Name, head and subscribers of each topic, in the list and alone.
+async fn check_topics(server: &TestServer, expected: &[(&str, u64, u64)]) {
+    let listed = server.get("/topics").await.json();
+    let listed = listed["topics"].as_array().expect("a list");
+    for (name, seq, subscribers) in expected {
+        let one = listed.iter().find(|one| one["topic"] == *name).expect(name);
+        assert_eq!(one["class"], "event", "{one}");
+        assert!(one["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{one}");
+        assert_eq!((&one["seq"], &one["subscribers"]), (&json!(seq), &json!(subscribers)), "{one}");
+        let path = format!("/topics/{}", name.replace('/', "%2F"));
+        assert_eq!(server.get(&path).await.json(), *one);
+    }
+    let own =
+        listed.iter().filter(|one| !one["topic"].as_str().is_some_and(|name| name.starts_with("$sys.")));
+    assert_eq!(own.count(), expected.len(), "{listed:?}");
+}
+
+/// The connections as the operator sees them.
+async fn connections(server: &TestServer, query: &str) -> Vec<Value> {
+    let answer = server.get(&format!("/connections{query}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["connections"].as_array().expect("a list").clone()
+}
+
+/// Proves: the connection furthest behind comes first, whatever its shard, and the list keeps to its limit.
+/// Method: one subscriber never reads while messages larger than all socket buffers are published; of eight
+/// others who read, none is listed before it.
+#[tokio::test]
+async fn connections_are_sorted_by_lag() {
+    let server = TestServer::start();
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        readers.push(server.connect("/ws/big").await);
+    }
+    let stalled = server.raw_upgraded("/ws/big?who=stalled").await;
+    let stalled_address = stalled.stream.local_addr().unwrap().to_string();
+    for _ in 0..4 {
+        readers.push(server.connect("/ws/small").await);
+    }
+    // Over what the sockets hold of it, under what the queue does.
+    for _ in 0..6 {
+        server.publish("big", "x".repeat(1 << 20)).await;
+        for reader in &mut readers[..4] {
+            assert_eq!(reader.next_text("a big message").await.len(), 1 << 20);
+        }
+    }
+    for query in ["?sort=lag", "?sort=lag&limit=20", ""] {
+        let listed = connections(&server, query).await;
+        assert_eq!(listed.len(), 9, "{query}");
+        assert_eq!(listed[0]["address"], stalled_address, "{query}: {listed:?}");
+        assert!(listed[0]["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{listed:?}");
+        let lags: Vec<_> = listed.iter().map(|one| one["queued_bytes"].as_u64().unwrap()).collect();
+        assert!(lags.is_sorted_by(|before, after| before >= after), "{lags:?}");
+    }
+    let first = connections(&server, "?sort=lag&limit=1").await;
+    assert_eq!((first.len(), &first[0]["address"]), (1, &json!(stalled_address)));
+    assert_eq!(connections(&server, "?limit=0").await.len(), 0);
+    assert_refused(&server.get("/connections?sort=beauty").await, 400);
+    assert_refused(&server.get("/connections?limit=many").await, 400);
+}
+
+/// Proves: a connection can be closed by its id, sees a close, and is gone; the others stay; ids are not reused.
+#[tokio::test]
+async fn a_connection_is_closed_by_its_id() {
+    let server = TestServer::start();
+    let mut staying = server.connect("/ws/t").await;
+    let mut victim = server.connect("/ws/victim").await;
+    let id = id_of(&server, "/ws/victim").await;
+    let deleted = server.delete(&format!("/connections/{id}")).await;
+    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
+    let (code, _) = victim.next_close("the operator's close").await;
+    assert_eq!(code, 1001, "going away");
+    victim.until_closed().await;
+    server.until_metric("stentor_connections", &[], 1.0).await;
+    server.until_metric("stentor_connections_dropped_total", &[r#"reason="operator""#], 1.0).await;
+
+    let mut next = server.connect("/ws/victim").await;
+    assert_ne!(id_of(&server, "/ws/victim").await, id);
+    assert_refused(&server.delete(&format!("/connections/{id}")).await, 404);
+    for unknown in ["0-999-1", "99-0-0", "1-4294967295-4294967295"] {
+        assert_refused(&server.delete(&format!("/connections/{unknown}")).await, 404);
+    }
+    let nonsense = server.delete("/connections/nonsense").await;
+    assert!([400, 404].contains(&nonsense.status), "{nonsense:?}");
+    server.publish("t", "1").await;
+    server.publish("victim", "2").await;
+    assert_eq!(staying.next_text("a message after it").await, "1");
+    assert_eq!(next.next_text("a message in the same place").await, "2");
+}
+
+async fn id_of(server: &TestServer, path: &str) -> String {
+    let listed = connections(server, "").await;
+    let one = listed.iter().find(|one| one["path"] == path).expect(path);
+    one["id"].as_str().expect("an id").to_owned()
+}
+
+/// Proves: a connection that has stopped reading can be closed too, and is then gone.
+#[tokio::test]
+async fn a_stalled_connection_is_closed_by_its_id() {
+    let server = TestServer::start();
+    let mut stalled = server.raw_upgraded("/ws/stalled").await;
+    for _ in 0..6 {
+        server.publish("stalled", "x".repeat(1 << 20)).await;
+    }
+    eventually("a queue behind the full socket", async || {
+        connections(&server, "").await[0]["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
+    })
+    .await;
+    let id = id_of(&server, "/ws/stalled").await;
+    let deleted = server.delete(&format!("/connections/{id}")).await;
+    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
+    server.until_metric("stentor_connections", &[], 0.0).await;
+    server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
+    server.until_metric("stentor_subscriptions", &[], 0.0).await;
+    stalled.until_end().await;
+}
+
+/// Proves: a started server is alive and ready.
+#[tokio::test]
+async fn a_started_server_is_alive_and_ready() {
+    let server = TestServer::start();
+    assert_eq!(server.get("/healthz").await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+}
+
+/// Proves: the metrics are Prometheus text, and right after known traffic.
+#[tokio::test]
+async fn metrics_are_right_after_known_traffic() {
+    let server = TestServer::start();
+    let mut subscribers = Vec::new();
+    for path in ["/ws/a", "/stream?streams=a/b", "/stream?streams=a/b/c&seq=1"] {
+        subscribers.push(server.connect(path).await);
+    }
+    for n in 0..10 {
+        server.publish("a", n.to_string()).await;
+        server.publish("b", n.to_string()).await;
+        server.publish("unheard", n.to_string()).await;
+    }
+    for (subscriber, expected) in subscribers.iter_mut().zip([10, 20, 20]) {
+        for _ in 0..expected {
+            subscriber.next_text("a message").await;
+        }
+    }
+    // Refused publishes are not published.
+    assert_eq!(server.post("/publish/a", Some("application/json"), "{").await.status, 400);
+    for (name, value) in [
+        ("stentor_connections", 3.0),
+        ("stentor_subscriptions", 6.0),
+        ("stentor_published_total", 30.0),
+        ("stentor_delivered_total", 50.0),
+        ("stentor_connections_dropped_total", 0.0),
+    ] {
+        server.until_metric(name, &[], value).await;
+    }
+    let answer = server.get("/metrics").await;
+    let content_type = answer.header("content-type").unwrap_or_default();
+    assert!(
+        content_type.starts_with("text/plain") || content_type.starts_with("application/openmetrics-text"),
+        "{content_type}"
+    );
+    let text = answer.text();
+    for (name, labels) in [
+        ("stentor_connections", &[][..]),
+        ("stentor_subscriptions", &[]),
+        ("stentor_published_total", &[]),
+        ("stentor_delivered_total", &[]),
+        ("stentor_connections_dropped_total", &[r#"reason="slow_consumer""#]),
+        ("stentor_connections_dropped_total", &[r#"reason="panic""#]),
+    ] {
+        assert!(sum_of_series(&text, name, labels).is_some(), "{name}{labels:?} is missing");
+    }
+    subscribers.pop().unwrap().close().await;
+    server.until_metric("stentor_connections", &[], 2.0).await;
+    server.until_metric("stentor_subscriptions", &[], 3.0).await;
+    server.until_metric("stentor_connections_dropped_total", &[], 1.0).await;
+    server.until_metric("stentor_connections_dropped_total", &[r#"reason="client""#], 1.0).await;
+}
+
+/// Proves: the books balance: what was routed was delivered, or abandoned by those who left, or is pending.
+#[tokio::test]
+async fn what_was_routed_is_accounted_for() {
+    let server = TestServer::start();
+    let mut reader = server.connect("/ws/t").await;
+    let stalled = server.raw_upgraded("/ws/t").await;
+    for _ in 0..6 {
+        server.publish("t", "x".repeat(1 << 20)).await;
+        reader.next_text("a big message").await;
+    }
+    check_books(&server, 12.0).await;
+    drop(stalled);
+    server.until_metric("stentor_connections", &[], 1.0).await;
+    server.until_metric("stentor_pending", &[], 0.0).await;
+    check_books(&server, 12.0).await;
+    assert!(server.metric("stentor_abandoned_total", &[]).await > 0.0);
+}
+
+async fn check_books(server: &TestServer, routed: f64) {
+    let text = server.get("/metrics").await.text();
+    let of = |name: &str| sum_of_series(&text, name, &[]).unwrap_or(0.0);
+    let accounted = ["delivered_total", "conflated_total", "skipped_total", "abandoned_total", "pending"]
+        .map(|name| of(&format!("stentor_{name}")));
+    assert_eq!(of("stentor_routed_total"), routed);
+    assert_eq!(accounted.iter().sum::<f64>(), routed, "{accounted:?}");
+}
+
+/// Proves: the page is one HTML page that loads nothing from elsewhere.
+#[tokio::test]
+async fn the_page_is_served_and_needs_nothing_from_elsewhere() {
+    let server = TestServer::start();
+    let answer = server.get("/").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{answer:?}");
+    let page = answer.text();
+    assert!(page.contains("Stentor") && page.contains("</html>"), "{page:.200}");
+    for elsewhere in ["src=\"http", "src=\"//", "href=\"http", "@import", "url(http"] {
+        assert!(!page.contains(elsewhere), "the page wants {elsewhere}");
+    }
+}
+
+/// Proves: an unknown route is 404, and a known one with the wrong method 405.
+#[tokio::test]
+async fn unknown_routes_are_not_found() {
+    let server = TestServer::start();
+    for path in ["/nope", "/connections/0-0-0/x", "/ws/t", "/topics/"] {
+        let answer = server.get(path).await;
+        assert!([400, 404, 405].contains(&answer.status), "{path}: {answer:?}");
+    }
+    assert_eq!(server.post("/metrics", None, "").await.status, 405);
+    assert_eq!(server.delete("/topics").await.status, 405);
+}
