@@ -27,7 +27,7 @@ pub const ANSWERS_OWED_MAX: u16 = 64;
 
 /// Sends between two yields of a sweep: a ping during a broadcast to 10,000 is then answered within 0.4 ms
 /// instead of 90, at 0 to 4 % CPU.
-pub const SENDS_PER_YIELD: usize = 32;
+pub const SENDS_PER_YIELD: u64 = 32;
 /// Seconds after which a closing connection is reset whatever it still owes.
 pub const CLOSE_LINGER_S: u64 = 5;
 /// Unsent bytes the kernel holds for one socket before it says full: what waits longer waits where it is counted.
@@ -42,6 +42,14 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const COMMANDS_MAX: usize = 16_384;
 /// Bytes a connection's read may bring in at once; the buffer is the shard's, not the connection's.
 pub const READ_BYTES: usize = 64 << 10;
+/// Things one connection sent that are acted on between two yields: each may be a send.
+pub const ACTIONS_PER_YIELD: usize = 32;
+/// Slots the tick of a second looks at between two yields: each may be a ping, and a send.
+pub const TICK_SLOTS_PER_YIELD: usize = 256;
+/// Names in one operation, as a multiple of the topics a connection may have.
+pub const NAMES_PER_TOPIC_LIMIT: usize = 2;
+/// Topics for which a heartbeat may come once a second; with so many more it comes as many times more rarely.
+pub const HEARTBEAT_TOPICS_PER_S: usize = 64;
 /// Topics an idle scan looks at per tick.
 pub const RETIRE_SCAN: usize = 4_096;
 

@@ -8,7 +8,7 @@ use crate::mailbox::{Mailbox, Sleeper};
 use crate::operator::{self, Operator};
 use crate::sequencer::core::Sequencer;
 use crate::sequencer::publisher::Publisher;
-use crate::sequencer::request::Reply;
+use crate::sequencer::request::{Reply, Request};
 use crate::shard::command::{Command, Drain, Who};
 use crate::shard::directory::{Directory, ShardHandle};
 use crate::shard::driver;
@@ -118,7 +118,6 @@ impl Server {
         let settings = Arc::new(settings);
         let websocket = bind(settings.listen)?;
         let operator = bind(settings.admin)?;
-        let (websocket_address, operator_address) = (websocket.local_addr()?, operator.local_addr()?);
         let limits = &settings.limits;
 
         let parker = Parker::new();
@@ -137,58 +136,61 @@ impl Server {
         let directory = Arc::new(Directory::new(handles.clone()));
         let threads = handles.len() + 1;
         let (end, ended) = bounded(threads);
-        let (stopping, stop) = watch::channel(false);
-
-        let doors = runtime("door", settings.door_count())?;
-        let control = runtime("control", 1)?;
+        let (stopping, _) = watch::channel(false);
+        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros());
+        let (shards, ending) = (directory.clone(), end.clone());
+        std::thread::Builder::new().name("sequencer".into()).spawn(move || {
+            run_sequencer(sequencer, &requests, &shards, &parker);
+            let _ = ending.send(());
+        })?;
+        // From here on a drop ends what runs: the sequencer, told to, ends the shards.
+        let mut server = Self {
+            websocket: websocket.local_addr()?,
+            operator: operator.local_addr()?,
+            publisher,
+            directory,
+            settings,
+            stopping,
+            doors: None,
+            control: None,
+            ended,
+            threads,
+        };
         for handle in handles {
-            let (publisher, settings, end) = (publisher.clone(), settings.clone(), end.clone());
+            let (publisher, settings, end) = (server.publisher(), server.settings.clone(), end.clone());
             std::thread::Builder::new().name(format!("shard-{}", handle.id)).spawn(move || {
                 run_shard(handle, publisher, settings);
                 let _ = end.send(());
             })?;
         }
-        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros());
-        let shards = directory.clone();
-        std::thread::Builder::new().name("sequencer".into()).spawn(move || {
-            crate::sequencer::run::run(sequencer, &requests, &shards, &parker);
-            let _ = end.send(());
-        })?;
+        server.open(websocket, operator, connections_max)?;
+        Ok(server)
+    }
 
-        let listener = {
-            let _inside = doors.enter();
-            tokio::net::TcpListener::from_std(websocket)?
-        };
-        doors.spawn(door::accept(
-            listener,
-            directory.clone(),
-            settings.clone(),
-            connections_max,
-            stop.clone(),
-        ));
-        let listener = {
-            let _inside = control.enter();
-            tokio::net::TcpListener::from_std(operator)?
-        };
+    /// Opens the doors and the operator's port.
+    fn open(
+        &mut self,
+        websocket: TcpListener,
+        operator: TcpListener,
+        connections_max: usize,
+    ) -> io::Result<()> {
+        let doors = runtime("door", self.settings.door_count())?;
+        let listener = listen_on(&doors, websocket)?;
+        let (directory, settings) = (self.directory.clone(), self.settings.clone());
+        doors.spawn(door::accept(listener, directory, settings, connections_max, self.stopping.subscribe()));
+        self.doors = Some(doors);
+
+        let control = runtime("control", 1)?;
+        let listener = listen_on(&control, operator)?;
         let desk = Operator {
-            publisher: publisher.clone(),
-            directory: directory.clone(),
-            settings: settings.clone(),
-            stopping: stop,
+            publisher: self.publisher.clone(),
+            directory: self.directory.clone(),
+            settings: self.settings.clone(),
+            stopping: self.stopping.subscribe(),
         };
         control.spawn(operator::serve(listener, desk));
-        Ok(Self {
-            websocket: websocket_address,
-            operator: operator_address,
-            publisher,
-            directory,
-            settings,
-            stopping,
-            doors: Some(doors),
-            control: Some(control),
-            ended,
-            threads,
-        })
+        self.control = Some(control);
+        Ok(())
     }
 
     /// Ends in order, within `drain_s`: doors shut; every client gets a notice; subscribers are closed with 1012
@@ -255,6 +257,15 @@ impl Drop for Server {
     }
 }
 
+/// Runs the sequencer to its end. Should it panic, its queue closes: publishers are told, and so is `/readyz`.
+fn run_sequencer(core: Sequencer, requests: &Mailbox<Request>, directory: &Arc<Directory>, parker: &Parker) {
+    let run = || crate::sequencer::run::run(core, requests, directory, parker);
+    if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+        tracing::error!("the sequencer panicked; nothing is published any more");
+        requests.close();
+    }
+}
+
 /// Runs a shard to its end. Should its own code panic, its mailboxes close: nobody waits for it, `/readyz` says
 /// so, and the other shards go on.
 fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) {
@@ -281,6 +292,11 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(socket.into())
     };
     bound().map_err(|source| StartError::Bind { address, source })
+}
+
+fn listen_on(runtime: &Runtime, listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    let _inside = runtime.enter();
+    tokio::net::TcpListener::from_std(listener)
 }
 
 fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {

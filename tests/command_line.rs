@@ -1,6 +1,9 @@
 //! Proves: the commands work together on real processes, byte for byte, and say what is wrong in one line.
 //! Method: a server process; recordings made here, with everything a payload may contain.
 
+// A failed step is a failed test, and tests time what they wait for.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod common;
 
 use common::process::{Process, run, stentor};

@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{FIN, PING, PONG, TEXT, TestServer, frame};
+use common::{FIN, PING, PONG, TEXT, TestServer, eventually, frame};
 use serde_json::{Value, json};
 use stentor::Payload;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Proves: `/ws/<topic>` delivers each payload verbatim, and the topic is percent-decoded.
@@ -363,4 +364,92 @@ async fn a_client_that_leaves_frees_its_connection() {
     server.until_metric("stentor_subscriptions", &[], 1.0).await;
     server.publish("a", "1").await;
     assert_eq!(staying.next_text("what the one who stays gets").await, "1");
+}
+
+/// Proves: what comes before a close counts and what comes behind it does not.
+#[tokio::test]
+async fn nothing_behind_a_close_is_taken() {
+    let server = TestServer::start();
+    let mut subscriber = server.connect("/ws/t").await;
+    let mut publisher = server.raw_upgraded("/publish/t").await;
+    let mut bytes = frame(FIN | TEXT, b"1");
+    bytes.extend(frame(FIN | common::CLOSE, &1000u16.to_be_bytes()));
+    bytes.extend(frame(FIN | TEXT, b"2"));
+    publisher.write(&bytes).await;
+    assert_eq!(publisher.until_close().await, 1000);
+    publisher.until_end().await;
+    assert_eq!(subscriber.next_text("what came before the close").await, "1");
+    subscriber.expect_only(&server, &[]).await;
+}
+
+/// Proves: a connection that closes with subscribes still under way leaves no subscription behind.
+#[tokio::test]
+async fn subscribes_under_way_at_a_close_leave_nothing_behind() {
+    let server = TestServer::start();
+    let mut client = server.raw_upgraded("/ws").await;
+    let mut bytes = Vec::new();
+    for n in 0..50 {
+        let operation = json!({"op": "subscribe", "args": [format!("t{n}")]}).to_string();
+        bytes.extend(frame(FIN | TEXT, operation.as_bytes()));
+    }
+    bytes.extend(frame(FIN | common::CLOSE, &1000u16.to_be_bytes()));
+    client.write(&bytes).await;
+    assert_eq!(client.until_close().await, 1000);
+    client.until_end().await;
+    server.until_metric("stentor_connections", &[], 0.0).await;
+    server.until_metric("stentor_subscriptions", &[], 0.0).await;
+    eventually("every topic to be without subscribers", async || {
+        let listed = server.get("/topics").await.json();
+        listed["topics"].as_array().unwrap().iter().all(|topic| topic["subscribers"] == 0)
+    })
+    .await;
+}
+
+/// Proves: a publisher that sends all it has and shuts its sending side has been heard to the end.
+#[tokio::test]
+async fn a_publisher_that_just_ends_is_heard_to_the_end() {
+    let server = TestServer::start();
+    let mut subscriber = server.connect("/ws/t").await;
+    let mut publisher = server.raw_upgraded("/publish/t").await;
+    let all: Vec<u8> = (0..1_000).flat_map(|n| frame(FIN | TEXT, n.to_string().as_bytes())).collect();
+    publisher.write(&all).await;
+    publisher.stream.shutdown().await.unwrap();
+    for n in 0..1_000 {
+        assert_eq!(subscriber.next_text("the next of all").await, n.to_string());
+    }
+    server.until_metric("stentor_connections", &[], 1.0).await;
+}
+
+/// Proves: a frame may come byte by byte.
+#[tokio::test]
+async fn a_frame_may_come_byte_by_byte() {
+    let server = TestServer::start();
+    let mut client = server.raw_upgraded("/ws").await;
+    for byte in frame(FIN | TEXT, br#"{"op":"ping","id":"slowly"}"#) {
+        client.write(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(client.next_text().await.contains("slowly"));
+}
+
+/// Proves: the server pings a silent client, and closes 4003 one that does not even answer that.
+#[tokio::test]
+async fn silence_is_pinged_and_then_closed_4003() {
+    let server = TestServer::with(|settings| {
+        settings.limits.ping_s = 1;
+        settings.limits.idle_s = 3;
+    });
+    let mut answering = server.connect("/ws/t").await;
+    let mut silent = server.raw_upgraded("/ws/t").await;
+    assert_eq!(silent.next_frame().await.unwrap().opcode(), PING);
+    let ending = async {
+        let code = silent.until_close().await;
+        drop(silent);
+        server.until_metric("stentor_connections_dropped_total", &[r#"reason="no_pong""#], 1.0).await;
+        server.publish("t", "still here").await;
+        code
+    };
+    // The library answers pings while it waits for a message.
+    let (code, text) = tokio::join!(ending, answering.next_text("a message after the other's end"));
+    assert_eq!((code, text.as_str()), (4003, "still here"));
 }

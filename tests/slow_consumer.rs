@@ -2,6 +2,9 @@
 //! what anybody got is a prefix without a hole, whose end the close names.
 //! Method: over real sockets, some of which are not read until the end; each message carries its number.
 
+// A failed step is a failed test, and tests time what they wait for.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod common;
 
 use common::{CLOSE, PATIENCE, RawClient, TEXT, TestServer, within};
@@ -146,7 +149,7 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly() {
     let mut never = Vec::new();
     for _ in 0..EACH {
         readers.spawn(read_prefix(server.raw_upgraded("/ws/t").await, COUNT));
-        let mut sometimes = server.raw_upgraded("/ws/t").await;
+        let sometimes = server.raw_upgraded("/ws/t").await;
         readers.spawn(async move {
             let mut pause = tokio::time::interval(Duration::from_millis(20));
             for _ in 0..10 {

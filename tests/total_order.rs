@@ -3,6 +3,9 @@
 //! Method: two publishers over WebSocket and two over HTTP at once; subscribers on both shards; what each saw is
 //! compared, and the combined envelope's `seq` must count from 1 without a hole.
 
+// A failed step is a failed test, and tests time what they wait for.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod common;
 
 use common::{TestServer, within};

@@ -10,7 +10,7 @@ use crate::limits::REFUSALS_MAX;
 use crate::mailbox::Refused;
 use crate::shard::command::Command;
 use crate::shard::directory::Directory;
-use admission::{NoSeat, Seat, Seats};
+use admission::{Admitted, NoSeat, Seat, Seats};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,23 +63,33 @@ pub(crate) async fn accept(
     }
 }
 
+/// Performs the handshake and hands the socket to a shard, all within the handshake's time.
 async fn admit(stream: TcpStream, peer: SocketAddr, seat: Seat, directory: &Directory, settings: &Settings) {
-    let limit = Duration::from_secs(settings.limits.handshake_s);
-    match tokio::time::timeout(limit, handshake::perform(stream, peer, seat, settings)).await {
-        Ok(Ok(mut admitted)) => {
-            let Some(shard) = directory.least_loaded() else { return };
+    let admitted = async {
+        match handshake::perform(stream, peer, seat, settings).await {
+            Ok(admitted) => deal(admitted, directory).await,
+            Err(refused) => tracing::debug!(%peer, reason = %refused, "handshake refused"),
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(settings.limits.handshake_s), admitted).await.is_err() {
+        tracing::debug!(%peer, "handshake timed out");
+    }
+}
+
+/// Gives a socket to the shard with the fewest; says so to the client if that cannot take it now.
+async fn deal(mut admitted: Admitted, directory: &Directory) {
+    let returned = match directory.least_loaded() {
+        None => admitted,
+        Some(shard) => {
             admitted.seat = admitted.seat.on_shard(&shard.seats);
-            let adopt = Command::Adopt(Box::new(admitted));
-            if let Err(Refused::Full(Command::Adopt(back))) = shard.commands.post(adopt)
-                && let Ok(stream) = TcpStream::from_std(back.stream)
-            {
-                refusal::send(stream, &refusal::no_seat(NoSeat::Busy)).await;
+            match shard.commands.post(Command::Adopt(Box::new(admitted))) {
+                Err(Refused::Full(Command::Adopt(back)) | Refused::Closed(Command::Adopt(back))) => *back,
+                _ => return,
             }
         }
-        Ok(Err(refused)) => {
-            tracing::debug!(%peer, reason = %refused, "handshake refused");
-        }
-        Err(_) => tracing::debug!(%peer, "handshake timed out"),
+    };
+    if let Ok(stream) = TcpStream::from_std(returned.stream) {
+        refusal::send(stream, &refusal::no_seat(NoSeat::Busy)).await;
     }
 }
 

@@ -115,6 +115,12 @@ impl<T: Weigh> Mailbox<T> {
         self.held.load(Ordering::Acquire) == CLOSED
     }
 
+    /// True exactly when nothing is accepted any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: what was done before the close is seen by whoever finds it closed.
+        self.held.load(Ordering::Acquire) & CLOSED != 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

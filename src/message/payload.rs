@@ -32,7 +32,7 @@ pub struct NotJson(#[source] serde_json::Error);
 pub struct NotUtf8;
 
 impl Payload {
-    /// Text, which is JSON when it parses as JSON (nested at most 128 deep).
+    /// Text, which is JSON when it parses as JSON.
     pub fn text(text: impl Into<String>) -> Self {
         Self::from_utf8(Bytes::from(text.into()))
     }
@@ -54,7 +54,9 @@ impl Payload {
 
     /// Bytes that must parse as JSON.
     pub fn declared_json(bytes: Bytes) -> Result<Self, NotJson> {
-        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(NotJson)?;
+        // From text: the parser that takes bytes would let through strings that are not UTF-8.
+        let text = std::str::from_utf8(&bytes).map_err(|error| NotJson(serde::de::Error::custom(error)))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(NotJson)?;
         Ok(Self { kind: PayloadKind::Json, bytes })
     }
 
@@ -130,6 +132,7 @@ mod tests {
     #[test]
     fn declarations_are_checked() {
         assert!(Payload::declared_json(Bytes::from_static(b"{")).is_err());
+        assert!(Payload::declared_json(Bytes::from_static(b"\"\xff\xfe\"")).is_err(), "not UTF-8");
         assert!(Payload::declared_text(Bytes::from_static(&[0xff])).is_err());
         assert_eq!(Payload::declared_json(Bytes::from_static(b" [1]\n")).unwrap().bytes(), " [1]\n");
     }

@@ -2,7 +2,7 @@
 
 use super::{Operator, Problem};
 use crate::ids::ConnectionId;
-use crate::shard::command::{Command, ConnectionLine, Sort};
+use crate::shard::command::{Command, ConnectionLine, Sort, keep_first};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -31,9 +31,9 @@ pub(super) async fn list(
 ) -> Result<Json<Listed>, Problem> {
     let Order { sort, limit } = order;
     let of_shards = operator.ask_shards(|reply| Command::Connections { sort, limit, reply }).await?;
-    let mut connections = of_shards.concat();
-    sort.keep_first(&mut connections, limit);
-    Ok(Json(Listed { connections }))
+    let mut ranked = of_shards.concat();
+    keep_first(&mut ranked, limit);
+    Ok(Json(Listed { connections: ranked.into_iter().map(|(_, line)| line).collect() }))
 }
 
 pub(super) async fn disconnect(

@@ -38,17 +38,11 @@ pub(crate) struct Operator {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// Serves until told to stop.
+/// Serves for as long as its runtime lives: a drain can be watched to its end.
 pub(crate) async fn serve(listener: TcpListener, operator: Operator) {
-    let mut stopping = operator.stopping.clone();
     let app = router(operator).into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-    tokio::select! {
-        served = axum::serve(listener, app) => if let Err(error) = served {
-            tracing::error!(%error, "the operator's port failed");
-        },
-        // Answers under way, and a look at how the drain goes, until the runtime ends.
-        () = async { stopped.await; std::future::pending::<()>().await } => {}
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "the operator's port failed");
     }
 }
 
@@ -73,9 +67,15 @@ async fn ready(State(operator): State<Operator>) -> Response {
             .into_response();
     }
     // Every port is bound before this one serves; what may still be wrong is a thread that does not answer.
-    match operator.ask_shards(Command::Counters).await {
-        Ok(_) => "ready\n".into_response(),
-        Err(problem) => problem.into_response(),
+    let shards = operator.directory.load().len();
+    let answers = tokio::join!(operator.ask(Question::Counters), operator.ask_shards(Command::Counters));
+    match answers {
+        (Ok(_), Ok(counters)) if counters.len() == shards => "ready\n".into_response(),
+        (Err(problem), _) | (_, Err(problem)) => problem.into_response(),
+        _ => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "failed", "a shard has failed: restart the server")
+                .into_response()
+        }
     }
 }
 
@@ -93,7 +93,7 @@ impl Operator {
         tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(|_| Err(Problem::silent()))
     }
 
-    /// Asks one shard.
+    /// Asks one shard; there is no answer where there is no such shard, or none that runs.
     async fn ask_shard<T: Send + 'static>(
         &self,
         shard: ShardId,
@@ -102,10 +102,11 @@ impl Operator {
         let (reply, answer) = reply();
         match self.directory.load().get(usize::from(shard)) {
             None => return Ok(None),
-            Some(handle) => handle.commands.post(command(reply)).map_err(|refused| match refused {
-                Refused::Full(_) => Problem::silent(),
-                Refused::Closed(_) => Problem::stopping(),
-            })?,
+            Some(handle) => match handle.commands.post(command(reply)) {
+                Ok(()) => {}
+                Err(Refused::Full(_)) => return Err(Problem::silent()),
+                Err(Refused::Closed(_)) => return Ok(None),
+            },
         }
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(answer) => answer.map(Some).map_err(|_| Problem::stopping()),
@@ -113,7 +114,7 @@ impl Operator {
         }
     }
 
-    /// Asks every shard; the answers come in the order of the shards.
+    /// Asks every shard that runs; the answers come in the order of the shards.
     async fn ask_shards<T: Send + 'static>(
         &self,
         command: impl Fn(Reply<T>) -> Command,

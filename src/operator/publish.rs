@@ -4,6 +4,7 @@ use super::{Operator, Problem, ProblemBody, reply};
 use crate::error::PublishError;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::message::Payload;
+use crate::protocol::outcome::{Published, Refusal};
 use crate::protocol::topic::TopicName;
 use crate::sequencer::publisher::Accepted;
 use crate::sequencer::request::Receipt;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long a batch waits for room before the rest of it is rejected.
 const BATCH_PATIENCE: Duration = Duration::from_secs(5);
@@ -61,6 +63,9 @@ pub(super) struct Batch {
     rejected: Vec<Rejected>,
 }
 
+/// What became of a line, once the sequencer has come to it.
+type Told = oneshot::Receiver<Result<Published, Refusal>>;
+
 #[derive(Serialize)]
 struct Rejected {
     /// From 1.
@@ -86,18 +91,40 @@ pub(super) async fn batch(
 ) -> Result<Json<Batch>, Problem> {
     entitled(peer)?;
     let bytes = read(body, BATCH_BYTES_MAX, "16 MiB a batch").await?;
-    let mut outcome = Batch { accepted: 0, rejected: Vec::new() };
+    let mut waiting = Vec::new();
+    let mut rejected = Vec::new();
+    // Once there is no room, the rest is rejected without waiting: a line may not overtake those before it.
+    let mut full = None;
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
     for (at, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-        match publish_line(&operator, line).await {
-            Ok(()) => outcome.accepted += 1,
-            Err(problem) => outcome.rejected.push(Rejected { line: at + 1, why: problem.body }),
+        let posted = match &full {
+            Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", String::clone(why))),
+            None => post_line(&operator, line).await,
+        };
+        match posted {
+            Ok(told) => waiting.push((at + 1, told)),
+            Err(problem) => {
+                if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+                    full = Some(problem.body.message.clone());
+                }
+                rejected.push(Rejected { line: at + 1, why: problem.body });
+            }
         }
     }
-    Ok(Json(outcome))
+    let mut accepted = 0;
+    for (line, told) in waiting {
+        match told.await {
+            Ok(Ok(_)) => accepted += 1,
+            Ok(Err(refusal)) => rejected.push(Rejected { line, why: problem(refusal.into()).body }),
+            Err(_) => rejected.push(Rejected { line, why: Problem::stopping().body }),
+        }
+    }
+    rejected.sort_by_key(|rejected| rejected.line);
+    Ok(Json(Batch { accepted, rejected }))
 }
 
-async fn publish_line(operator: &Operator, line: &[u8]) -> Result<(), Problem> {
+/// Posts a line, with patience; what comes back tells what became of it.
+async fn post_line(operator: &Operator, line: &[u8]) -> Result<Told, Problem> {
     let bad = |message: String| Problem::bad_request("bad_request", message);
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
     let topic = TopicName::try_from(line.topic).map_err(|error| problem(error.into()))?;
@@ -109,9 +136,12 @@ async fn publish_line(operator: &Operator, line: &[u8]) -> Result<(), Problem> {
         }
         _ => return Err(bad("a line has exactly one of data, text and base64".into())),
     };
-    let request = operator.publisher.request(topic, payload, None).map_err(problem)?;
+    let (reply, told) = reply();
+    let request =
+        operator.publisher.request(topic, payload, Some(Receipt::Caller(reply))).map_err(problem)?;
     let sending = tokio::time::timeout(BATCH_PATIENCE, operator.publisher.send(request));
-    sending.await.map_err(|_| Problem::full())?.map_err(problem)
+    sending.await.map_err(|_| Problem::full())?.map_err(problem)?;
+    Ok(told)
 }
 
 fn entitled(peer: SocketAddr) -> Result<(), Problem> {

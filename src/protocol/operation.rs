@@ -116,13 +116,15 @@ pub(crate) struct Asked {
     pub(crate) operation: Operation,
 }
 
-/// Reads one text message. `spoken` is the dialect for what is too broken to tell.
-pub(crate) fn parse(text: &str, spoken: Dialect) -> Result<Asked, String> {
+const TOO_MANY_NAMES: &str = "more names than one operation may have (twice limits.topics_per_connection)";
+
+/// Reads one text message. `names_max` bounds what one operation may name; `spoken` is the dialect for what is too broken to tell.
+pub(crate) fn parse(text: &str, spoken: Dialect, names_max: usize) -> Result<Asked, String> {
     let fields: Fields<'_> = match serde_json::from_str(text) {
         Ok(fields) => fields,
         Err(error) => return Err(unreadable(text, spoken, &error)),
     };
-    if fields.method.is_some() { binance(fields) } else { native(fields) }
+    if fields.method.is_some() { binance(fields, names_max) } else { native(fields, names_max) }
 }
 
 /// The fields of every operation of both dialects.
@@ -165,7 +167,7 @@ fn unreadable(text: &str, spoken: Dialect, error: &serde_json::Error) -> String 
     }
 }
 
-fn native(fields: Fields<'_>) -> Result<Asked, String> {
+fn native(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
     let Some(id) = OpId::from_json(fields.id) else {
         return Err(failure(&OpId::Absent, "bad_request", "id is an integer, a string or null"));
     };
@@ -173,6 +175,9 @@ fn native(fields: Fields<'_>) -> Result<Asked, String> {
     let Some(Value::String(op)) = fields.op else {
         return Err(bad("op is missing or not a string"));
     };
+    if fields.args.as_ref().and_then(Value::as_array).is_some_and(|args| args.len() > names_max) {
+        return Err(failure(&id, "limit", TOO_MANY_NAMES));
+    }
     let mut rejected = Vec::new();
     let operation = match op.as_str() {
         "subscribe" => {
@@ -270,7 +275,7 @@ fn payload(
     }
 }
 
-fn binance(fields: Fields<'_>) -> Result<Asked, String> {
+fn binance(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
     let Some(id) = OpId::from_json(fields.id) else {
         return Err(binance_failure(&OpId::Absent, 2, "Invalid request: id is an integer, a string or null"));
     };
@@ -280,6 +285,9 @@ fn binance(fields: Fields<'_>) -> Result<Asked, String> {
     };
     let params = match fields.params {
         None => Vec::new(),
+        Some(Value::Array(params)) if params.len() > names_max => {
+            return bad(2, &format!("Invalid request: {TOO_MANY_NAMES}"));
+        }
         Some(Value::Array(params)) => params,
         Some(_) => return bad(2, "Invalid request: params must be a list"),
     };
@@ -327,14 +335,14 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        parse(text, Dialect::Native).expect_err(text)
+        parse(text, Dialect::Native, 9).expect_err(text)
     }
 
     #[test]
     fn a_subscribe_keeps_good_topics_and_sets_bad_ones_aside() {
         let text =
             r#"{"op":"subscribe","id":7,"args":["a","",{"topic":"b","since":{"epoch":"k3f9","seq":8}}]}"#;
-        let asked = parse(text, Dialect::Native).unwrap();
+        let asked = parse(text, Dialect::Native, 9).unwrap();
         let Operation::Subscribe { wishes, .. } = asked.operation else { panic!("not a subscribe") };
         assert_eq!(wishes.len(), 2);
         assert_eq!(wishes[1].since, Some(Since::new("k3f9", 8)));
@@ -344,13 +352,14 @@ mod tests {
 
     #[test]
     fn published_data_is_kept_byte_for_byte() {
-        let asked = parse(r#"{"op":"publish","topic":"t","data":{ "a" : 1.0 }}"#, Dialect::Native).unwrap();
+        let asked =
+            parse(r#"{"op":"publish","topic":"t","data":{ "a" : 1.0 }}"#, Dialect::Native, 9).unwrap();
         let Operation::Publish { payload, .. } = asked.operation else { panic!("not a publish") };
         assert_eq!(payload.bytes(), r#"{ "a" : 1.0 }"#);
-        let asked = parse(r#"{"op":"publish","topic":"t","base64":"AP8="}"#, Dialect::Native).unwrap();
+        let asked = parse(r#"{"op":"publish","topic":"t","base64":"AP8="}"#, Dialect::Native, 9).unwrap();
         let Operation::Publish { payload, .. } = asked.operation else { panic!("not a publish") };
         assert_eq!(payload.bytes().as_ref(), [0, 255]);
-        assert!(parse(r#"{"op":"publish","topic":"t","data":null}"#, Dialect::Native).is_ok());
+        assert!(parse(r#"{"op":"publish","topic":"t","data":null}"#, Dialect::Native, 9).is_ok());
     }
 
     #[test]
@@ -371,6 +380,6 @@ mod tests {
         );
         assert!(refused(r#"{"method":"GET_PROPERTY","params":["x"],"id":5}"#).starts_with(r#"{"code":0"#));
         assert!(refused(r#"{"method":"NO","id":null}"#).ends_with(r#""id":null}"#));
-        assert!(parse("{", Dialect::Binance).unwrap_err().starts_with(r#"{"code":3"#));
+        assert!(parse("{", Dialect::Binance, 9).unwrap_err().starts_with(r#"{"code":3"#));
     }
 }

@@ -49,6 +49,6 @@ pub(crate) enum Recovery {
     Complete,
     /// The topic has another epoch: its history was lost.
     Epoch,
-    /// The topic keeps no history.
-    NoHistory,
+    /// The topic keeps no history: what came after `last` is lost to this subscriber.
+    NoHistory { last: u64 },
 }

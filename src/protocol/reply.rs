@@ -83,10 +83,7 @@ pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
     let refusals =
         || outcomes.iter().filter_map(|one| Some(Rejection::refused(&one.topic, one.granted.err()?)));
     match tag {
-        Tag::Silent => {
-            let refusal = refusals().next()?;
-            Some(failure(&OpId::Absent, refusal.code, &format!("{}: {}", refusal.topic, refusal.message)))
-        }
+        Tag::Silent => None,
         Tag::Native(id, rejected) => {
             let ok: Vec<_> = outcomes.iter().filter_map(granted).collect();
             let err: Vec<_> = rejected.iter().cloned().chain(refusals()).collect();
@@ -99,13 +96,48 @@ pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
     }
 }
 
+/// What the subscriptions of a URL, which are not acked, are told: refusals, and what `since` could not give.
+pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = String> {
+    #[derive(Serialize)]
+    struct Gap<'a> {
+        event: &'static str,
+        topic: &'a TopicName,
+        from: u64,
+        to: u64,
+        reason: &'static str,
+    }
+    #[derive(Serialize)]
+    struct NewEpoch<'a> {
+        event: &'static str,
+        topic: &'a TopicName,
+        epoch: String,
+        seq: u64,
+    }
+    outcomes.iter().filter_map(|Outcome { topic, granted }| match granted {
+        Err(refusal) => {
+            let refusal = Rejection::refused(topic, *refusal);
+            Some(failure(&OpId::Absent, refusal.code, &format!("{}: {}", refusal.topic, refusal.message)))
+        }
+        Ok(grant) => match grant.recovered? {
+            Recovery::Complete => None,
+            Recovery::NoHistory { last } => {
+                Some(json(&Gap { event: "gap", topic, from: last + 1, to: grant.seq, reason: "none" }))
+            }
+            Recovery::Epoch => {
+                let epoch = grant.epoch.to_string();
+                Some(json(&NewEpoch { event: "epoch", topic, epoch, seq: grant.seq }))
+            }
+        },
+    })
+}
+
 fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
     let grant = outcome.granted.ok()?;
     let (recovered, reason) = match grant.recovered {
         None => (None, None),
         Some(Recovery::Complete) => (Some(true), None),
         Some(Recovery::Epoch) => (Some(false), Some("epoch")),
-        Some(Recovery::NoHistory) => (Some(false), Some("none")),
+        Some(Recovery::NoHistory { .. }) => (Some(false), Some("none")),
     };
     let (epoch, seq) = (grant.epoch.to_string(), grant.seq);
     Some(Subscription { topic: &outcome.topic, class: Class::Event, epoch, seq, recovered, reason })

@@ -167,12 +167,13 @@ impl Sequencer {
 
 /// Without a history, what followed `since` can be given only when nothing did.
 fn recovery(topic: &Topic, since: Since) -> Recovery {
-    if since.epoch != topic.epoch {
+    // A number that was never given out belongs to no history of ours.
+    if since.epoch != topic.epoch || since.seq > topic.seq {
         Recovery::Epoch
     } else if since.seq == topic.seq {
         Recovery::Complete
     } else {
-        Recovery::NoHistory
+        Recovery::NoHistory { last: since.seq }
     }
 }
 
@@ -241,7 +242,7 @@ mod tests {
         let topic_id = sequencer.topics.id("t").unwrap();
         let topic = sequencer.topics.get(topic_id).unwrap();
         assert_eq!(recovery(topic, Since { epoch, seq: 1 }), Recovery::Complete);
-        assert_eq!(recovery(topic, Since { epoch, seq: 0 }), Recovery::NoHistory);
+        assert_eq!(recovery(topic, Since { epoch, seq: 0 }), Recovery::NoHistory { last: 0 });
         assert_eq!(recovery(topic, Since { epoch: crate::ids::Epoch(9), seq: 1 }), Recovery::Epoch);
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn run(
         if !out.is_empty() {
             core.counters.stalls += 1;
             wait_for_room(&shards, &mut out, parker);
+            shards.iter().for_each(|shard| shard.inbox.arrivals.ring());
         } else if requests.is_finished() {
             break;
         } else if taken == 0 {

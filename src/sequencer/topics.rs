@@ -101,6 +101,11 @@ impl Topics {
             let wants = &mut topic.wants[usize::from(shard)];
             *wants = wants.saturating_sub(count);
             topic.touched = now;
+            if topic.seq == 0 && topic.subscribers() == 0 {
+                // Nothing was ever published: nobody holds a place in it, and whoever only asks for topics must
+                // not fill the table.
+                self.forget(id);
+            }
         }
     }
 
@@ -114,11 +119,16 @@ impl Topics {
                 now.since(topic.touched) >= idle && topic.wants.iter().all(|count| *count == 0)
             };
             if self.table.get(self.scan).is_some_and(is_idle) {
-                self.names.remove(self.table.remove(self.scan).name.as_str());
+                self.forget(self.scan as TopicId);
                 retired += 1;
             }
         }
         retired
+    }
+
+    fn forget(&mut self, id: TopicId) {
+        let topic = self.table.remove(id as usize);
+        self.names.remove(topic.name.as_str());
     }
 
     fn give_birth(&mut self, name: &TopicName, now: Moment) -> Option<TopicId> {
@@ -149,6 +159,7 @@ mod tests {
         let name = TopicName::try_from("t").unwrap();
         let (id, topic) = topics.touch(&name, at(0)).unwrap();
         assert_eq!(topic.epoch, Epoch(100));
+        topic.seq = 1;
         topics.join(id, 0);
         let idle = Duration::from_secs(10);
         assert_eq!(topics.retire_idle(at(60), idle, 100), 0, "somebody wants it");
@@ -156,6 +167,19 @@ mod tests {
         assert_eq!(topics.retire_idle(at(61), idle, 100), 0, "not idle for long enough");
         assert_eq!(topics.retire_idle(at(70), idle, 100), 1);
         assert_eq!(topics.touch(&name, at(71)).unwrap().1.epoch, Epoch(101));
+    }
+
+    #[test]
+    fn a_topic_that_was_only_asked_for_goes_with_its_last_subscriber() {
+        let mut topics = Topics::new(2, 10, 100);
+        let name = TopicName::try_from("t").unwrap();
+        let (id, _) = topics.touch(&name, at(0)).unwrap();
+        topics.join(id, 0);
+        topics.join(id, 1);
+        topics.leave(id, 0, 1, at(0));
+        assert_eq!(topics.len(), 1);
+        topics.leave(id, 1, 1, at(0));
+        assert_eq!((topics.len(), topics.id("t")), (0, None));
     }
 
     #[test]

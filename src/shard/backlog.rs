@@ -8,7 +8,7 @@
 use super::core::Shard;
 use super::outbound::{Control, Entry};
 use super::policy::{self, Verdict};
-use super::writer::{Sockets, State, Taken};
+use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, GATHER_BYTES_MAX};
@@ -114,7 +114,7 @@ impl Shard {
     }
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.
-    fn bound_the_shard(&mut self, now: Moment, sockets: &mut impl Sockets) {
+    pub(super) fn bound_the_shard(&mut self, now: Moment, sockets: &mut impl Sockets) {
         while self.queued.bytes > self.limits.queues_bytes_per_shard {
             let blocked = self.writers.iter().filter(|(slot, _)| self.hot[*slot].state == State::Blocked);
             let queues = blocked.filter_map(|(slot, writer)| Some((writer.outbound.as_ref()?.bytes(), slot)));
@@ -133,6 +133,7 @@ impl Shard {
             return writer.outbound.is_none();
         }
         writer.outbound = None;
+        self.effects.push(Effect::Readable(slot));
         self.counters.blocked -= 1;
         if self.hot[slot as usize].state == State::Blocked {
             self.hot[slot as usize].state = State::Open;
@@ -157,6 +158,7 @@ impl Shard {
                     break;
                 }
             };
+            self.sends += 1;
             self.counters.bytes += taken as u64;
             if taken > 0 {
                 queue.progress = now;

@@ -5,8 +5,10 @@ use crate::door::admission::Admitted;
 use crate::ids::ConnectionId;
 use crate::mailbox::Weigh;
 use crate::sequencer::request::Reply;
+use crate::shard::connections::ConnectionReport;
 use crate::shard::counters::Counters;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ pub(crate) enum Command {
     /// A socket that has passed the door; the shard writes the handshake's answer.
     Adopt(Box<Admitted>),
     /// The connections furthest behind, at most so many.
-    Connections { sort: Sort, limit: usize, reply: Reply<Vec<ConnectionLine>> },
+    Connections { sort: Sort, limit: usize, reply: Reply<Vec<Ranked>> },
     /// Close one connection; answers whether it was here.
     Disconnect { id: ConnectionId, reply: Reply<bool> },
     /// What has been counted.
@@ -78,21 +80,51 @@ pub(crate) struct ConnectionLine {
     pub(crate) age_s: u64,
 }
 
-impl Sort {
-    /// Keeps the first so many in this order.
-    pub(crate) fn keep_first(self, lines: &mut Vec<ConnectionLine>, limit: usize) {
-        lines.sort_unstable_by_key(|line| std::cmp::Reverse(self.key(line)));
-        lines.truncate(limit);
-    }
+/// What an order compares, greatest first.
+pub(crate) type Rank = (u64, u64);
 
-    fn key(self, line: &ConnectionLine) -> (u64, u64) {
+/// A connection in its place.
+pub(crate) type Ranked = (Rank, ConnectionLine);
+
+/// Keeps the first so many, in order.
+pub(crate) fn keep_first<T>(ranked: &mut Vec<(Rank, T)>, limit: usize) {
+    if limit < ranked.len() {
+        ranked.select_nth_unstable_by_key(limit, |(rank, _)| Reverse(*rank));
+        ranked.truncate(limit);
+    }
+    ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
+}
+
+impl Sort {
+    pub(crate) fn rank(self, report: &ConnectionReport) -> Rank {
         match self {
-            Self::Lag => (line.queued_bytes as u64, line.queued_frames as u64),
-            Self::Sent => (line.sent_frames, 0),
-            Self::Age => (line.age_s, 0),
-            Self::Subscriptions => (line.subscriptions as u64, 0),
+            Self::Lag => (report.queued_bytes as u64, report.queued_frames as u64),
+            Self::Sent => (report.sent_frames, 0),
+            Self::Age => (millis(report.age), 0),
+            Self::Subscriptions => (report.subscriptions as u64, 0),
         }
     }
+}
+
+impl ConnectionLine {
+    pub(crate) fn new(report: &ConnectionReport, address: Option<SocketAddr>, path: String) -> Self {
+        Self {
+            id: report.id.to_string(),
+            address,
+            path,
+            state: report.state,
+            subscriptions: report.subscriptions,
+            sent_frames: report.sent_frames,
+            queued_frames: report.queued_frames,
+            queued_bytes: report.queued_bytes,
+            stalled_ms: millis(report.stalled),
+            age_s: report.age.as_secs(),
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Weigh for Command {

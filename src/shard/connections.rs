@@ -38,7 +38,7 @@ impl Shard {
             answers_owed: 0,
             closing: None,
             opened: now,
-            heartbeat_s: None,
+            heartbeat: None,
         }) as Slot;
         if slot as usize >= self.hot.len() {
             self.hot.resize(slot as usize + 1, Hot::FREE);
@@ -59,6 +59,7 @@ impl Shard {
     ) {
         if self.is_here(id) && self.hot[id.slot as usize].state == State::Opening {
             self.hot[id.slot as usize].state = State::Open;
+            self.effects.push(Effect::Readable(id.slot));
             self.control(id.slot, answer, Control::Notice, now, sockets);
         }
     }
@@ -102,8 +103,7 @@ impl Shard {
         sockets: &mut impl Sockets,
     ) {
         if self.is_here(id) && matches!(self.hot[id.slot as usize].state, State::Open | State::Blocked) {
-            let text = reply::shutdown_notice(wait_ms);
-            self.control(id.slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Notice, now, sockets);
+            self.notify(id.slot, &reply::shutdown_notice(wait_ms), now, sockets);
         }
     }
 

@@ -10,7 +10,8 @@ use crate::ids::{ConnectionId, Slot};
 use crate::limits::ANSWERS_OWED_MAX;
 use crate::message::frame;
 use crate::protocol::close::Reason;
-use crate::protocol::reply::Tag;
+use crate::protocol::reply::{self, Tag};
+use crate::sequencer::request::PublishedFor;
 
 impl Shard {
     /// An operation has been taken whose answer is owed from now on.
@@ -18,12 +19,14 @@ impl Shard {
         self.writers[slot as usize].answers_owed += 1;
     }
 
-    /// True exactly when the connection's next operation may be read.
+    /// True exactly when what the connection sent next may be acted on: its handshake is answered, it is owed few
+    /// answers, and its queue has room for more of them.
     pub(crate) fn may_read(&self, id: ConnectionId) -> bool {
         !self.is_here(id) || {
             let writer = &self.writers[id.slot as usize];
             let queued = writer.outbound.as_ref().map_or(0, |queue| queue.bytes());
-            writer.answers_owed < ANSWERS_OWED_MAX && queued < self.limits.queue_bytes
+            let is_greeted = self.hot[id.slot as usize].state != State::Opening;
+            is_greeted && writer.answers_owed < ANSWERS_OWED_MAX && queued < self.limits.queue_bytes
         }
     }
 
@@ -43,22 +46,22 @@ impl Shard {
         }
     }
 
-    /// The same for subscriptions, of which those in the URL owe no answer.
-    pub(super) fn answer_tagged(
-        &mut self,
-        slot: Slot,
-        tag: &Tag,
-        text: Option<String>,
-        now: Moment,
-        sockets: &mut impl Sockets,
-    ) {
-        if *tag == Tag::Silent {
-            if let Some(text) = text {
-                let bytes = frame::frame(frame::TEXT, text.as_bytes());
-                self.control(slot, bytes, Control::Notice, now, sockets);
-            }
-        } else {
+    /// Tells a connection something that it did not ask.
+    pub(super) fn notify(&mut self, slot: Slot, text: &str, now: Moment, sockets: &mut impl Sockets) {
+        self.control(slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Notice, now, sockets);
+    }
+
+    /// Gives the receipt of a published message; who asked for none is told of a refusal only.
+    pub(super) fn published(&mut self, receipt: &PublishedFor, now: Moment, sockets: &mut impl Sockets) {
+        if !self.is_here(receipt.connection) {
+            return;
+        }
+        let slot = receipt.connection.slot;
+        let text = reply::published(&receipt.tag, &receipt.topic, receipt.outcome);
+        if receipt.tag != Tag::Silent {
             self.answer(slot, text, now, sockets);
+        } else if let Some(text) = text {
+            self.notify(slot, &text, now, sockets);
         }
     }
 
@@ -66,7 +69,7 @@ impl Shard {
         let owed = &mut self.writers[slot as usize].answers_owed;
         *owed = owed.saturating_sub(1);
         if *owed == ANSWERS_OWED_MAX - 1 {
-            self.effects.push(Effect::Readable);
+            self.effects.push(Effect::Readable(slot));
         }
     }
 
@@ -84,11 +87,18 @@ impl Shard {
             self.pay(slot, now, sockets);
         }
         let Some(writer) = self.writers.get_mut(slot as usize) else { return };
+        if self.hot[slot as usize].state == State::Closing && kind != Control::Close {
+            // Nothing comes after a close frame.
+            return;
+        }
         if let Some(queue) = &mut writer.outbound {
             let bytes =
                 if kind == Control::Pong { queue.replace_pong(bytes, &mut self.queued) } else { Some(bytes) };
             if let Some(bytes) = bytes {
-                queue.push(Entry::Control { bytes, kind }, 0, &mut self.queued);
+                self.enqueue(slot, Entry::Control { bytes, kind }, 0);
+            }
+            if kind != Control::Close {
+                self.bound_the_shard(now, sockets);
             }
             return;
         }

@@ -20,10 +20,9 @@ use crate::clock::Moment;
 use crate::ids::{ShardId, Slot, TopicId};
 use crate::limits::{LOG_LISTED_MAX, Limits};
 use crate::message::Message;
-use crate::protocol::reply;
 use crate::sequencer::request::Delivery;
 use slab::Slab;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 #[derive(Debug)]
@@ -39,11 +38,13 @@ pub(crate) struct Shard {
     pub(super) counters: Counters,
     pub(super) scratch: Vec<u8>,
     pub(super) sweep: super::sweep::Sweep,
+    /// Sends so far, to spend a budget of them.
+    pub(super) sends: u64,
     /// Who asked for heartbeats.
     pub(super) heartbeats: BTreeSet<Slot>,
     pub(super) next_generation: u32,
     /// Subscriptions that ended here and that the sequencer does not know of yet, by topic.
-    pub(crate) leaves: HashMap<TopicId, u32>,
+    pub(crate) leaves: BTreeMap<TopicId, u32>,
     /// What the shell is to do, oldest first.
     pub(crate) effects: Vec<Effect>,
     /// True exactly when the end mark has been taken from the FIFO.
@@ -64,9 +65,10 @@ impl Shard {
             counters: Counters::default(),
             scratch: Vec::new(),
             sweep: super::sweep::Sweep::default(),
+            sends: 0,
             heartbeats: BTreeSet::new(),
             next_generation: 0,
-            leaves: HashMap::new(),
+            leaves: BTreeMap::new(),
             effects: Vec::new(),
             ended: false,
         }
@@ -83,12 +85,7 @@ impl Shard {
             Delivery::Message(message) => self.route(&message),
             Delivery::Subscribed(answer) => self.subscribed(*answer, now, sockets),
             Delivery::Unsubscribed(answer) => self.unsubscribed(&answer, now, sockets),
-            Delivery::Published(receipt) => {
-                if self.is_here(receipt.connection) {
-                    let text = reply::published(&receipt.tag, &receipt.topic, receipt.outcome);
-                    self.answer_tagged(receipt.connection.slot, &receipt.tag, text, now, sockets);
-                }
-            }
+            Delivery::Published(receipt) => self.published(&receipt, now, sockets),
             Delivery::End => self.ended = true,
         }
     }

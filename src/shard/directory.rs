@@ -62,8 +62,12 @@ impl Directory {
         self.shards.load()
     }
 
-    /// The shard with the fewest connections.
+    /// The shard with the fewest connections, of those that run.
     pub(crate) fn least_loaded(&self) -> Option<ShardHandle> {
-        self.load().iter().min_by_key(|shard| shard.load()).cloned()
+        self.load()
+            .iter()
+            .filter(|shard| !shard.commands.is_closed())
+            .min_by_key(|shard| shard.load())
+            .cloned()
     }
 }

@@ -11,7 +11,7 @@ use super::directory::ShardHandle;
 use super::shell::Shell;
 use crate::clock;
 use crate::config::Settings;
-use crate::limits::SENDS_PER_YIELD;
+use crate::limits::{SENDS_PER_YIELD, TICK_SLOTS_PER_YIELD};
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -117,6 +117,8 @@ impl Shell {
             } else {
                 self.handle.wake.notified().await;
             }
+        } else {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -124,7 +126,12 @@ impl Shell {
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         loop {
             seconds.tick().await;
-            self.with(|core, sockets| core.tick(clock::now(), sockets));
+            let mut next = Some(0);
+            while let Some(slot) = next {
+                next =
+                    self.with(|core, sockets| core.tick(slot, TICK_SLOTS_PER_YIELD, clock::now(), sockets));
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -19,6 +19,8 @@ mod outbound;
 mod policy;
 mod reader;
 mod shell;
+#[cfg(test)]
+mod situations;
 mod sockets;
 mod subscriptions;
 mod sweep;

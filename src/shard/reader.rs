@@ -7,6 +7,7 @@ use super::outbound::Control;
 use super::shell::Shell;
 use crate::clock;
 use crate::ids::ConnectionId;
+use crate::limits::ACTIONS_PER_YIELD;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use crate::protocol::target::Endpoint;
@@ -17,9 +18,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use tokio::net::TcpStream;
-
-/// A read that fills this much says that more is waiting: others get a turn first.
-const BUSY_BYTES: usize = 16 << 10;
+use tokio::sync::Notify;
 
 /// Reads until the connection ends.
 pub(super) async fn read(
@@ -32,7 +31,8 @@ pub(super) async fn read(
     let limits = &shell.settings.limits;
     let mut decoder = Decoder::new(limits.message_bytes);
     let mut session = Session::new(endpoint, peer.ip().is_loopback(), limits, clock::now());
-    while let Some(read) = receive(&shell, id, &stream, |bytes| decoder.feed(bytes)).await {
+    let mut actions = 0;
+    'reading: while receive(&shell, id, &stream, |bytes| decoder.feed(bytes)).await.is_some() {
         loop {
             shell.until_readable(id).await;
             let Some(inbound) = decoder.next() else { break };
@@ -40,11 +40,12 @@ pub(super) async fn read(
             if shell.act(id, action).await.is_break() {
                 // What still comes is read and thrown away: unread bytes would turn the close into a reset.
                 while receive(&shell, id, &stream, |_| ()).await.is_some() {}
-                break;
+                break 'reading;
             }
-        }
-        if read >= BUSY_BYTES {
-            tokio::task::yield_now().await;
+            actions += 1;
+            if actions % ACTIONS_PER_YIELD == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
     shell.with(|core, _| {
@@ -60,7 +61,7 @@ async fn receive(
     id: ConnectionId,
     stream: &TcpStream,
     take: impl FnOnce(&[u8]),
-) -> Option<usize> {
+) -> Option<()> {
     loop {
         stream.readable().await.ok()?;
         let mut scratch = shell.scratch.borrow_mut();
@@ -69,12 +70,8 @@ async fn receive(
             Ok(read) => {
                 take(&scratch[..read]);
                 drop(scratch);
-                return shell.with(|core, _| {
-                    core.is_here(id).then(|| {
-                        core.heard(id.slot, read, clock::now());
-                        read
-                    })
-                });
+                return shell
+                    .with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
@@ -87,14 +84,12 @@ async fn receive(
 }
 
 impl Shell {
-    /// Waits while the connection is owed too many answers.
+    /// Waits while the connection may not be read.
     async fn until_readable(self: &Rc<Self>, id: ConnectionId) {
-        loop {
-            let readable = self.readable.notified();
-            if self.with(|core, _| core.may_read(id)) {
-                return;
-            }
-            readable.await;
+        while !self.with(|core, _| core.may_read(id)) {
+            let readable = Rc::new(Notify::new());
+            self.paused.borrow_mut().insert(id.slot, readable.clone());
+            readable.notified().await;
         }
     }
 
@@ -121,7 +116,7 @@ impl Shell {
                     let is_here = core.is_here(id);
                     if is_here {
                         core.owe_answer(slot);
-                        heartbeat_s.into_iter().for_each(|every_s| core.set_heartbeat(slot, every_s));
+                        heartbeat_s.into_iter().for_each(|every_s| core.set_heartbeat(slot, every_s, now));
                     }
                     is_here
                 });

@@ -3,7 +3,8 @@
 //! The core is borrowed for one call at a time, never across an `await`; what it leaves to be done is done
 //! before the borrow's caller goes on.
 
-use super::command::{Command, ConnectionLine, Drain, Sort, Who};
+use super::command::{Command, ConnectionLine, Drain, Rank, Ranked, Sort, Who, keep_first};
+use super::connections::ConnectionReport;
 use super::core::Shard;
 use super::directory::ShardHandle;
 use super::reader;
@@ -22,7 +23,7 @@ use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::Request;
 use futures_util::FutureExt as _;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -46,8 +47,8 @@ pub(super) struct Shell {
     waiting_bell: Notify,
     /// True exactly when the poster has something in hand or waiting: others queue behind it.
     is_posting: Cell<bool>,
-    /// Rung when connections that were not read may be read again.
-    pub(super) readable: Notify,
+    /// Connections that are not read for now, each with what its reader waits on.
+    pub(super) paused: RefCell<HashMap<Slot, Rc<Notify>>>,
     /// Where every connection's bytes arrive first.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// True exactly when the server goes down: nobody new is taken in.
@@ -75,7 +76,7 @@ impl Shell {
             waiting: RefCell::default(),
             waiting_bell: Notify::new(),
             is_posting: Cell::new(false),
-            readable: Notify::new(),
+            paused: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             draining: Cell::new(false),
             finish_by: Cell::new(Moment::default()),
@@ -107,23 +108,26 @@ impl Shell {
                     tracing::debug!(connection = %id, peer = %socket.peer, reason = reason.as_str(), "connection ended");
                 }
                 sockets.remove(slot, reset);
+                self.paused.borrow_mut().remove(&slot);
             }
-            Effect::Readable => self.readable.notify_waiters(),
+            Effect::Readable(slot) => {
+                if let Some(paused) = self.paused.borrow_mut().remove(&slot) {
+                    paused.notify_one();
+                }
+            }
         }
     }
 
     /// Tells the sequencer who left; what does not fit stays, coalesced per topic, for the next call.
     fn post_leaves(&self) {
-        let mut core = self.core.borrow_mut();
-        if core.leaves.is_empty() {
-            return;
+        let leaves = &mut self.core.borrow_mut().leaves;
+        while let Some((topic, count)) = leaves.pop_first() {
+            let leave = Request::Leave { shard: self.handle.id, topic, count };
+            if let Err(Refused::Full(_)) = self.publisher.post(leave) {
+                leaves.insert(topic, count);
+                break;
+            }
         }
-        let shard = self.handle.id;
-        let publisher = &self.publisher;
-        core.leaves.retain(|topic, count| {
-            let leave = Request::Leave { shard, topic: *topic, count: *count };
-            matches!(publisher.post(leave), Err(Refused::Full(_)))
-        });
     }
 
     /// Posts a request that may not fail; behind others that wait, if there are any.
@@ -286,29 +290,20 @@ impl Shell {
         }
     }
 
-    fn connections(&self, sort: Sort, limit: usize) -> Vec<ConnectionLine> {
+    /// The first so many in that order; the others are only looked at.
+    fn connections(&self, sort: Sort, limit: usize) -> Vec<Ranked> {
         let sockets = self.sockets.borrow();
         let core = self.core.borrow();
-        let mut lines: Vec<_> = core
-            .connections(clock::now())
-            .map(|report| {
-                let socket = sockets.get(report.id.slot);
-                ConnectionLine {
-                    id: report.id.to_string(),
-                    address: socket.map(|socket| socket.peer),
-                    path: socket.map(|socket| socket.path.clone()).unwrap_or_default(),
-                    state: report.state,
-                    subscriptions: report.subscriptions,
-                    sent_frames: report.sent_frames,
-                    queued_frames: report.queued_frames,
-                    queued_bytes: report.queued_bytes,
-                    stalled_ms: u64::try_from(report.stalled.as_millis()).unwrap_or(u64::MAX),
-                    age_s: report.age.as_secs(),
-                }
-            })
-            .collect();
-        sort.keep_first(&mut lines, limit);
-        lines
+        let mut ranked: Vec<_> =
+            core.connections(clock::now()).map(|report| (sort.rank(&report), report)).collect();
+        keep_first(&mut ranked, limit);
+        let line = |(rank, report): (Rank, ConnectionReport)| {
+            let socket = sockets.get(report.id.slot);
+            let address = socket.map(|socket| socket.peer);
+            let path = socket.map(|socket| socket.path.clone()).unwrap_or_default();
+            (rank, ConnectionLine::new(&report, address, path))
+        };
+        ranked.into_iter().map(line).collect()
     }
 
     /// One step of a shutdown: a notice to all, then closes at random moments while data still flows.

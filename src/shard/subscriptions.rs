@@ -1,12 +1,12 @@
 //! Who is subscribed to what, and how they want it, as the sequencer's answers say.
 
 use super::core::Shard;
-use super::writer::{Sockets, State};
+use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::class::Class;
-use crate::protocol::outcome::Refusal;
+use crate::protocol::outcome::{Outcome, Refusal};
 use crate::protocol::reply::{self, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
 
@@ -14,6 +14,9 @@ impl Shard {
     pub(super) fn subscribed(&mut self, mut answer: Subscribed, now: Moment, sockets: &mut impl Sockets) {
         let slot = answer.connection.slot;
         let is_open = self.is_here(answer.connection) && self.hot[slot as usize].state != State::Closing;
+        if is_open && matches!(answer.tag, Tag::Binance(_)) {
+            self.refuse_whole(slot, &mut answer.outcomes);
+        }
         for outcome in &mut answer.outcomes {
             let Ok(grant) = outcome.granted else { continue };
             if !is_open {
@@ -35,9 +38,29 @@ impl Shard {
                 }
             }
         }
-        if is_open {
+        if is_open && answer.tag == Tag::Silent {
+            for text in reply::url_subscribed(&answer.outcomes) {
+                self.notify(slot, &text, now, sockets);
+            }
+        } else if is_open {
             let text = reply::subscribed(&answer.tag, &answer.outcomes);
-            self.answer_tagged(slot, &answer.tag, text, now, sockets);
+            self.answer(slot, text, now, sockets);
+        }
+    }
+
+    /// An operation of Binance's is done or fails whole: with one topic too many, none of them is granted.
+    fn refuse_whole(&mut self, slot: Slot, outcomes: &mut [Outcome]) {
+        let held = &self.writers[slot as usize].subscriptions;
+        let grants = || outcomes.iter().filter_map(|outcome| outcome.granted.ok());
+        let more = grants().filter(|grant| held.binary_search(&grant.id).is_err()).count();
+        let is_refused = outcomes.iter().any(|outcome| outcome.granted.is_err());
+        if is_refused || held.len() + more > self.limits.topics_per_connection {
+            for outcome in outcomes {
+                if let Ok(grant) = outcome.granted {
+                    outcome.granted = Err(Refusal::TopicsPerConnection);
+                    self.leave_later(grant.id);
+                }
+            }
         }
     }
 
@@ -54,7 +77,7 @@ impl Shard {
             }
         }
         let text = reply::unsubscribed(&answer.tag, answer.topics.iter().map(|(name, _)| name));
-        self.answer_tagged(slot, &answer.tag, text, now, sockets);
+        self.answer(slot, text, now, sockets);
     }
 
     /// One subscription fewer, here and (later) with the sequencer.
@@ -107,8 +130,9 @@ impl Shard {
     }
 
     /// The connection wants the heads of its topics every so many seconds.
-    pub(crate) fn set_heartbeat(&mut self, slot: Slot, every_s: u32) {
-        self.writers[slot as usize].heartbeat_s = Some(every_s);
+    pub(crate) fn set_heartbeat(&mut self, slot: Slot, every_s: u32, now: Moment) {
+        let next_s = now.secs().saturating_add(every_s);
+        self.writers[slot as usize].heartbeat = Some(Heartbeat { every_s, next_s });
         self.heartbeats.insert(slot);
     }
 }

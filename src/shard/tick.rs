@@ -5,15 +5,24 @@ use super::outbound::Control;
 use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::Slot;
+use crate::limits::HEARTBEAT_TOPICS_PER_S;
 use crate::message::frame;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use std::time::Duration;
 
 impl Shard {
-    /// Pings the silent, closes the dead and the stalled, resets what did not close in time.
-    pub(crate) fn tick(&mut self, now: Moment, sockets: &mut impl Sockets) {
-        for slot in 0..self.hot.len() as Slot {
+    /// Pings the silent, closes the dead and the stalled, resets what did not close in time, sends heartbeats that
+    /// are due; for so many slots from `first`. Returns where to go on.
+    pub(crate) fn tick(
+        &mut self,
+        first: Slot,
+        count: usize,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) -> Option<Slot> {
+        let end = self.hot.len().min(first as usize + count) as Slot;
+        for slot in first..end {
             let hot = self.hot[slot as usize];
             match hot.state {
                 State::Free | State::Opening => {}
@@ -32,7 +41,9 @@ impl Shard {
                 }
             }
         }
-        self.send_heartbeats(now, sockets);
+        let due: Vec<Slot> = self.heartbeats.range(first..end).copied().collect();
+        due.into_iter().for_each(|slot| self.beat(slot, now, sockets));
+        ((end as usize) < self.hot.len()).then_some(end)
     }
 
     fn tick_closing(&mut self, slot: Slot, now: Moment) {
@@ -47,21 +58,18 @@ impl Shard {
         queue.is_some_and(|queue| now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s))
     }
 
-    fn send_heartbeats(&mut self, now: Moment, sockets: &mut impl Sockets) {
-        let due: Vec<Slot> =
-            self.heartbeats.iter().copied().filter(|slot| self.is_heartbeat_due(*slot, now)).collect();
-        for slot in due {
-            let heads =
-                self.writers[slot as usize].subscriptions.iter().filter_map(|id| self.topics.get(*id));
-            let text = reply::heartbeat(heads.map(|topic| (&topic.name, topic.seq)));
-            self.control(slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Notice, now, sockets);
-        }
-    }
-
-    /// True at most once a period; and never behind a full socket, where the heads would be stale on arrival.
-    fn is_heartbeat_due(&self, slot: Slot, now: Moment) -> bool {
-        let every_s = self.writers.get(slot as usize).and_then(|writer| writer.heartbeat_s);
+    /// Sends a heartbeat if it is due: never behind a full socket, where the heads would be stale on arrival.
+    fn beat(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let is_open = self.hot[slot as usize].state == State::Open;
-        every_s.is_some_and(|every_s| is_open && now.secs() % every_s == slot % every_s)
+        let Some(writer) = self.writers.get_mut(slot as usize).filter(|_| is_open) else { return };
+        let Some(heartbeat) = writer.heartbeat.as_mut().filter(|heartbeat| heartbeat.next_s <= now.secs())
+        else {
+            return;
+        };
+        let fewest_s = (writer.subscriptions.len() / HEARTBEAT_TOPICS_PER_S) as u32;
+        heartbeat.next_s = now.secs().saturating_add(heartbeat.every_s.max(fewest_s));
+        let heads = writer.subscriptions.iter().filter_map(|id| self.topics.get(*id));
+        let text = reply::heartbeat(heads.map(|topic| (&topic.name, topic.seq)));
+        self.notify(slot, &text, now, sockets);
     }
 }

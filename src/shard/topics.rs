@@ -8,6 +8,9 @@ use crate::ids::{Epoch, Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::topic::TopicName;
 
+/// Changes a topic may collect however few its subscribers.
+const CHANGES_KEPT: usize = 64;
+
 /// One topic with at least one subscriber here.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -34,6 +37,15 @@ impl Topic {
     /// Which encodings its subscribers use.
     pub(crate) fn encodings(&self) -> [bool; Encoding::COUNT] {
         self.encodings.map(|count| count > 0)
+    }
+
+    /// Notes a change; so many that a merge is cheap beside them are merged at once, or a topic that nobody
+    /// publishes to would collect them for ever.
+    fn change(&mut self, slot: Slot, joins: bool) {
+        self.changes.push((slot, joins));
+        if self.changes.len() > self.slots.len().max(CHANGES_KEPT) {
+            self.merge();
+        }
     }
 
     fn merge(&mut self) {
@@ -93,7 +105,7 @@ impl Topics {
             let (slots, changes) = (Vec::new(), Vec::new());
             Box::new(Topic { name, epoch, seq, slots, changes, encodings: [0; Encoding::COUNT] })
         });
-        topic.changes.push((slot, true));
+        topic.change(slot, true);
         topic.encodings[encoding as usize] += 1;
     }
 
@@ -101,7 +113,7 @@ impl Topics {
     pub(crate) fn leave(&mut self, id: TopicId, slot: Slot, encoding: Encoding) {
         let Some(place) = self.table.get_mut(id as usize) else { return };
         let Some(topic) = place else { return };
-        topic.changes.push((slot, false));
+        topic.change(slot, false);
         topic.encodings[encoding as usize] -= 1;
         if topic.encodings.iter().all(|count| *count == 0) {
             *place = None;

@@ -56,8 +56,15 @@ pub(crate) struct Writer {
     /// Why and until when, once it is closing.
     pub(crate) closing: Option<Closing>,
     pub(crate) opened: Moment,
-    /// Seconds between two heartbeats, where asked for.
-    pub(crate) heartbeat_s: Option<u32>,
+    /// When the heads of its topics are told, where asked for.
+    pub(crate) heartbeat: Option<Heartbeat>,
+}
+
+/// Seconds, by the clock of [`Moment::secs`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heartbeat {
+    pub(crate) every_s: u32,
+    pub(crate) next_s: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,5 +98,5 @@ pub(crate) enum Effect {
     /// The connection is gone from the core: let its socket go, with a reset where it did not end well.
     Ended { slot: Slot, generation: u32, reason: Reason, reset: bool },
     /// A connection that was not read may be read again.
-    Readable,
+    Readable(Slot),
 }

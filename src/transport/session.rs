@@ -5,7 +5,7 @@ use super::websocket::decoder::Inbound;
 use crate::clock::Moment;
 use crate::config::Diagnostics;
 use crate::ids::ConnectionId;
-use crate::limits::Limits;
+use crate::limits::{Limits, NAMES_PER_TOPIC_LIMIT};
 use crate::message::{Payload, frame};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::operation::Wish;
@@ -25,6 +25,8 @@ pub(crate) struct Session {
     operations: Rate,
     dialect: Dialect,
 }
+
+const TOO_LARGE: &str = "the operation is larger than the server takes (limits.operation_bytes)";
 
 /// What a message asks of the shell.
 #[derive(Debug)]
@@ -120,26 +122,39 @@ impl Session {
     ) -> Action {
         // tungstenite has checked that text is UTF-8.
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        let Asked { dialect, tag, operation } = match operation::parse(text, self.dialect) {
+        let too_large = bytes.len() > limits.operation_bytes;
+        if too_large && !self.is_local {
+            // What may be larger is a publish, which this session may not; it is not even parsed.
+            return self.limited(now).unwrap_or_else(|| {
+                Action::Answer(refuse(&Tag::Native(OpId::Absent, Vec::new()), "too_large", TOO_LARGE))
+            });
+        }
+        let names_max = limits.topics_per_connection * NAMES_PER_TOPIC_LIMIT;
+        let Asked { dialect, tag, operation } = match operation::parse(text, self.dialect, names_max) {
             Ok(asked) => asked,
             Err(answer) => return self.limited(now).unwrap_or(Action::Answer(Some(answer))),
         };
         self.dialect = dialect;
         if let Operation::Publish { topic, payload } = operation {
-            return self.publish(topic, payload, id, tag);
+            return match self.may_publish(&topic) {
+                Ok(()) => {
+                    let is_silent = matches!(&tag, Tag::Native(OpId::Absent, _));
+                    let tag = if is_silent { Tag::Silent } else { tag };
+                    Action::Publish { topic, payload, receipt: Receipt::Connection(id, tag) }
+                }
+                Err((code, message)) => {
+                    self.limited(now).unwrap_or_else(|| Action::Answer(refuse(&tag, code, message)))
+                }
+            };
         }
         if let Some(close) = self.limited(now) {
             return close;
         }
-        if bytes.len() > limits.operation_bytes {
-            let message =
-                format!("an operation has at most {} bytes (limits.operation_bytes)", limits.operation_bytes);
-            return Action::Answer(refuse(&tag, "too_large", &message));
+        if too_large {
+            return Action::Answer(refuse(&tag, "too_large", TOO_LARGE));
         }
         match operation {
-            Operation::Subscribe { wishes, heartbeat_s } => {
-                self.subscribe(wishes, heartbeat_s, id, tag, limits)
-            }
+            Operation::Subscribe { wishes, heartbeat_s } => self.subscribe(wishes, heartbeat_s, id, tag),
             Operation::Unsubscribe { topics } => Action::Post {
                 request: Request::Unsubscribe { connection: id, tag, topics },
                 heartbeat_s: None,
@@ -158,65 +173,45 @@ impl Session {
         }
     }
 
-    fn publish(&self, topic: TopicName, payload: Payload, id: ConnectionId, tag: Tag) -> Action {
+    fn may_publish(&self, topic: &TopicName) -> Result<(), (&'static str, &'static str)> {
         if !self.is_local {
-            return Action::Answer(refuse(&tag, "not_entitled", "only peers on loopback may publish"));
+            Err(("not_entitled", "only peers on loopback may publish"))
+        } else if topic.is_reserved() {
+            Err(("bad_topic", "topics that begin with $sys. belong to the server"))
+        } else {
+            Ok(())
         }
-        if topic.is_reserved() {
-            return Action::Answer(refuse(
-                &tag,
-                "bad_topic",
-                "topics that begin with $sys. belong to the server",
-            ));
-        }
-        let tag = if matches!(&tag, Tag::Native(OpId::Absent, _)) { Tag::Silent } else { tag };
-        Action::Publish { topic, payload, receipt: Receipt::Connection(id, tag) }
     }
 
-    /// Sets aside what this session may not read, or cannot have.
+    /// Sets aside what this session may not read.
     fn subscribe(
         &self,
         wishes: Vec<Wish>,
         heartbeat_s: Option<u32>,
         id: ConnectionId,
         mut tag: Tag,
-        limits: &Limits,
     ) -> Action {
-        let mut granted = Vec::with_capacity(wishes.len());
-        let mut rejected = Vec::new();
-        for wish in wishes {
-            let refusal = if !may_read(&wish.topic, self.is_local) {
-                Some(("not_entitled", "this topic is not for this session"))
-            } else if granted.len() >= limits.topics_per_connection {
-                Some(("limit", "more topics than one connection may have (limits.topics_per_connection)"))
-            } else {
-                None
-            };
-            match refusal {
-                None => granted.push(wish),
-                Some((code, message)) => {
-                    rejected.push(Rejection {
-                        topic: wish.topic.to_string(),
-                        code,
-                        message: message.to_owned(),
-                    });
-                }
-            }
-        }
+        const MESSAGE: &str = "this topic is not for this session";
+        let (wishes, refused): (Vec<_>, Vec<_>) =
+            wishes.into_iter().partition(|wish| may_read(&wish.topic, self.is_local));
         match &mut tag {
-            Tag::Native(_, already) => already.append(&mut rejected),
+            Tag::Native(_, rejected) => rejected.extend(refused.into_iter().map(|wish| Rejection {
+                topic: wish.topic.to_string(),
+                code: "not_entitled",
+                message: MESSAGE.to_owned(),
+            })),
             Tag::Binance(id) => {
-                if let Some(refusal) = rejected.first() {
-                    let msg = format!("Invalid request: {}: {}", refusal.topic, refusal.message);
+                if let Some(wish) = refused.first() {
+                    let msg = format!("Invalid request: {}: {MESSAGE}", wish.topic);
                     return Action::Answer(Some(reply::binance_failure(id, 2, &msg)));
                 }
             }
             Tag::Silent => {}
         }
-        if granted.is_empty() {
+        if wishes.is_empty() {
             return Action::Answer(reply::subscribed(&tag, &[]));
         }
-        Action::Post { request: Request::Subscribe { connection: id, tag, wishes: granted }, heartbeat_s }
+        Action::Post { request: Request::Subscribe { connection: id, tag, wishes }, heartbeat_s }
     }
 
     /// The close of a session that operates too fast.
