@@ -41,15 +41,19 @@
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | [`sequencer::publisher`] | a publisher offers; full is a value |
-//! | `mailbox/` | the bounded queue between threads, and its doorbell |
-//! | `sequencer/core.rs`, `topics.rs`, `run.rs` | the message gets its place; its shards are posted to |
-//! | `shard/directory.rs` | the snapshot of shard handles |
+//! | `sequencer/publisher.rs` | a publisher offers; full is a value |
+//! | `mailbox/mod.rs`, `mailbox/doorbell.rs` | the bounded queue between threads, and its bells |
+//! | `sequencer/run.rs` | the sequencer's thread takes it, when every inbox has room |
+//! | `sequencer/core.rs` | it gets its place; each shard that wants it is posted one `Arc` |
+//! | `shard/directory.rs` | through the snapshot of shard handles |
 //! | `shard/driver.rs` | the duty cycle of a shard's thread |
-//! | `shard/core.rs`, `topics.rs` | the message is routed to the slots that want it |
-//! | [`message::encoding`], `shard/log.rs` | framed once per encoding in use |
-//! | `shard/debts.rs`, `sweep.rs`, `sockets.rs` | every slot is paid, one write each |
-//! | `shard/outbound.rs`, `policy/` | behind a full socket: the bounded queue and what becomes of it |
+//! | `shard/core.rs`, `shard/topics.rs` | it is routed to the slots that want it |
+//! | `shard/log.rs`, `message/encoding.rs` | framed once per encoding in use |
+//! | `shard/debts.rs`, `shard/sweep.rs` | every slot in debt is paid, one write each |
+//! | `shard/sockets.rs` | the write |
+//!
+//! Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
+//! whom does not fit). What is not data: `shard/connections.rs`, `subscriptions.rs`, `control.rs`, `tick.rs`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
 //! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).
@@ -77,3 +81,8 @@ pub use message::{Payload, PayloadKind};
 pub use protocol::topic::{TopicError, TopicName};
 pub use sequencer::publisher::{Accepted, Published, Publisher};
 pub use server::{Builder, Server};
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

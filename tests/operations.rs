@@ -520,3 +520,47 @@ async fn switching_the_envelope_under_a_flood_loses_nothing() {
     received.store(u64::MAX, Ordering::Relaxed);
     flood.await.unwrap();
 }
+
+/// Proves: `since` in a URL is answered honestly too: with a gap or a new epoch before the next message.
+#[tokio::test]
+async fn since_in_a_url_is_told_what_it_missed() {
+    let server = TestServer::start();
+    for number in 1..=5 {
+        server.publish("t", number.to_string()).await;
+    }
+    let epoch = server.get("/topics/t").await.json()["epoch"].as_str().unwrap().to_owned();
+    let gap = json!({"event": "gap", "topic": "t", "from": 4, "to": 5, "reason": "none"});
+    let mut behind = server.connect(&format!("/stream?streams=t&seq=1&since={epoch}:3")).await;
+    assert_eq!(behind.next_json("the gap").await, gap);
+    let mut other = server.connect("/ws/t?since=zz:3").await;
+    let changed = json!({"event": "epoch", "topic": "t", "epoch": epoch, "seq": 5});
+    assert_eq!(other.next_json("the new epoch").await, changed);
+    let mut at_head = server.connect(&format!("/ws/t?since={epoch}:5")).await;
+    server.publish("t", "6").await;
+    assert_eq!(behind.next_json("the next message").await["seq"], 6);
+    assert_eq!(at_head.next_text("the next message").await, "6");
+}
+
+/// Proves: a list knows of everything asked before it, also of the URL's streams and of what is not yet acked.
+#[tokio::test]
+async fn a_list_comes_behind_what_was_asked_before_it() {
+    let server = TestServer::start();
+    for number in 0..100 {
+        let mut client = server.connect(&format!("/ws/url.{number}")).await;
+        client.send_json(json!({"op": "subscribe", "args": [format!("op.{number}")]})).await;
+        client.send_json(json!({"op": "list"})).await;
+        assert_eq!(client.next_json("the ack").await["op"], "subscribe");
+        let list = client.next_json("the list").await;
+        assert_eq!(list["ok"].as_array().map(Vec::len), Some(2), "{list}");
+    }
+}
+
+/// Proves: an array is no operation, though a parser might read it as one.
+#[tokio::test]
+async fn an_array_is_no_operation() {
+    let server = TestServer::start();
+    let mut client = server.connect("/ws").await;
+    client.send_text(r#"["ping",null,1,null,null,null,null,null,null,null]"#).await;
+    let answer = client.next_json("an error").await;
+    assert_eq!((&answer["event"], &answer["code"]), (&json!("error"), &json!("bad_request")), "{answer}");
+}

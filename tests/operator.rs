@@ -423,3 +423,41 @@ async fn unknown_routes_are_not_found() {
     assert_eq!(server.post("/metrics", None, "").await.status, 405);
     assert_eq!(server.delete("/topics").await.status, 405);
 }
+
+/// Proves: bytes declared to be JSON that are not UTF-8 are refused; they once went out in text frames, and one
+/// bad post cut off every compliant subscriber.
+#[tokio::test]
+async fn json_that_is_not_utf8_is_refused() {
+    let server = TestServer::start();
+    let body = b"\"\xff\"".as_slice();
+    assert_eq!(server.post("/publish/t", Some("application/json"), body).await.status, 400);
+    let line = b"{\"topic\":\"t\",\"data\":\"\xff\"}".as_slice();
+    assert_eq!(server.post("/publish", None, line).await.json()["accepted"], 0);
+}
+
+/// Proves: null is JSON and may be published; an array is no line, though a parser might read it as one.
+#[tokio::test]
+async fn a_line_is_an_object_and_its_data_may_be_null() {
+    let server = TestServer::start();
+    let answer =
+        server.post("/publish", None, "{\"topic\":\"t\",\"data\":null}\n[\"t\",1,null,null]").await.json();
+    assert_eq!((&answer["accepted"], &answer["rejected"][0]["line"]), (&json!(1), &json!(2)), "{answer}");
+}
+
+/// Proves: what is wrong with a request to the operator's port is told in JSON, whatever it is.
+#[tokio::test]
+async fn every_wrong_request_is_told_why() {
+    let server = TestServer::start();
+    for (path, status) in [("/nowhere", 404), ("/publish/t", 405), ("/connections?limit=many", 400)] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.json()["message"].is_string(), "{path}: {}", answer.text());
+    }
+}
+
+/// Proves: histograms end in `+Inf`, without which no quantile can be computed.
+#[tokio::test]
+async fn histograms_have_an_infinite_bucket() {
+    let text = TestServer::start().get("/metrics").await.text();
+    assert!(text.contains(r#"stentor_write_frames_bucket{le="+Inf""#), "{text}");
+}

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -109,14 +109,12 @@ fn told(error: Error) -> io::Result<&'static str> {
     match error {
         Error::Io(error) => Err(error),
         Error::AttackAttempt | Error::Capacity(CapacityError::TooManyHeaders) => Ok(HEAD_TOO_LARGE),
-        Error::Protocol(protocol) => {
-            tracing::trace!(%protocol, "not a handshake");
-            Ok(NOT_A_HANDSHAKE)
-        }
+        Error::Protocol(ProtocolError::JunkAfterRequest) => Ok(TOO_EARLY),
         _ => Ok(NOT_A_HANDSHAKE),
     }
 }
 
+const TOO_EARLY: &str = "more than a request came before it was answered; wait for the 101";
 const HEAD_TOO_LARGE: &str = "the request's head is too large";
 const NOT_A_HANDSHAKE: &str = "this port speaks WebSocket (RFC 6455); the operator's HTTP is on --admin";
 
@@ -126,6 +124,7 @@ fn answer_to(refused: &Refused) -> Vec<u8> {
         Refused::Target(TargetError::NotFound) => refusal::response("404 Not Found", "", &text),
         Refused::Target(_) => refusal::response("400 Bad Request", "", &text),
         Refused::Entitlement(_) => refusal::response("403 Forbidden", "", &text),
+        Refused::Request(TOO_EARLY) => refusal::response("400 Bad Request", "", &text),
         Refused::Request(HEAD_TOO_LARGE) => {
             refusal::response("431 Request Header Fields Too Large", "", &text)
         }

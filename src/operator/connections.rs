@@ -4,6 +4,7 @@ use super::{Operator, Problem};
 use crate::ids::ConnectionId;
 use crate::shard::command::{Command, ConnectionLine, Sort, keep_first};
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -27,9 +28,10 @@ pub(super) struct Listed {
 
 pub(super) async fn list(
     State(operator): State<Operator>,
-    Query(order): Query<Order>,
+    query: Result<Query<Order>, QueryRejection>,
 ) -> Result<Json<Listed>, Problem> {
-    let Order { sort, limit } = order;
+    let Query(Order { sort, limit }) =
+        query.map_err(|error| Problem::bad_request("bad_request", error.body_text()))?;
     let of_shards = operator.ask_shards(|reply| Command::Connections { sort, limit, reply }).await?;
     let mut ranked = of_shards.concat();
     keep_first(&mut ranked, limit);

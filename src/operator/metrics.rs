@@ -107,7 +107,7 @@ impl Snapshot {
         for (shard, counters) in self.shards.iter().enumerate() {
             let powers = of(counters);
             let last = Powers::BUCKETS - 1;
-            let bound = |at: usize| if at == last { f64::MAX } else { (1u64 << at) as f64 };
+            let bound = |at: usize| if at == last { f64::INFINITY } else { (1u64 << at) as f64 };
             let buckets: Vec<_> =
                 powers.buckets.iter().enumerate().map(|(at, count)| (bound(at), *count)).collect();
             let labels = [("shard", shard.to_string())];

@@ -58,6 +58,12 @@ fn router(operator: Operator) -> Router {
         .route("/connections/{id}", delete(connections::disconnect))
         .route("/publish", post(publish::batch))
         .route("/publish/{*topic}", post(publish::one))
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such page; see /")
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "bad_request", "this page does not take that method")
+        })
         .with_state(operator)
 }
 

@@ -4,6 +4,7 @@ use super::{Operator, Problem, ProblemBody, reply};
 use crate::error::PublishError;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::message::Payload;
+use crate::protocol::operation;
 use crate::protocol::outcome::{Published, Refusal};
 use crate::protocol::topic::TopicName;
 use crate::sequencer::publisher::Accepted;
@@ -12,9 +13,8 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -77,10 +77,10 @@ struct Rejected {
 #[derive(Deserialize)]
 struct Line<'a> {
     topic: String,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "operation::present_verbatim")]
     data: Option<&'a RawValue>,
-    text: Option<String>,
-    base64: Option<String>,
+    text: Option<Value>,
+    base64: Option<Value>,
 }
 
 /// Many messages, a line each. A bad line is rejected and the rest goes on.
@@ -126,16 +126,11 @@ pub(super) async fn batch(
 /// Posts a line, with patience; what comes back tells what became of it.
 async fn post_line(operator: &Operator, line: &[u8]) -> Result<Told, Problem> {
     let bad = |message: String| Problem::bad_request("bad_request", message);
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
+    let text = std::str::from_utf8(line).map_err(|error| bad(error.to_string()))?;
+    let line: Line<'_> = operation::from_object(text).map_err(|error| bad(error.to_string()))?;
     let topic = TopicName::try_from(line.topic).map_err(|error| problem(error.into()))?;
-    let payload = match (line.data, line.text, line.base64) {
-        (Some(data), None, None) => Payload::parsed_json(data.get().to_owned()),
-        (None, Some(text), None) => Payload::text(text),
-        (None, None, Some(base64)) => {
-            Payload::binary(STANDARD.decode(base64).map_err(|error| bad(format!("base64: {error}")))?)
-        }
-        _ => return Err(bad("a line has exactly one of data, text and base64".into())),
-    };
+    let payload =
+        operation::payload(line.data, line.text, line.base64).map_err(|message| bad(message.into()))?;
     let (reply, told) = reply();
     let request =
         operator.publisher.request(topic, payload, Some(Receipt::Caller(reply))).map_err(problem)?;

@@ -4,6 +4,7 @@ use super::publish::topic_of;
 use super::{Operator, Problem};
 use crate::sequencer::request::{Question, TopicReport};
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -29,9 +30,10 @@ pub(super) struct Listed {
 
 pub(super) async fn list(
     State(operator): State<Operator>,
-    Query(filter): Query<Filter>,
+    query: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Listed>, Problem> {
-    let Filter { prefix, limit } = filter;
+    let Query(Filter { prefix, limit }) =
+        query.map_err(|error| Problem::bad_request("bad_request", error.body_text()))?;
     let topics = operator.ask(|reply| Question::Topics { prefix, limit, reply }).await?;
     Ok(Json(Listed { topics }))
 }

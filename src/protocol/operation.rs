@@ -120,9 +120,9 @@ const TOO_MANY_NAMES: &str = "more names than one operation may have (twice limi
 
 /// Reads one text message. `names_max` bounds what one operation may name; `spoken` is the dialect for what is too broken to tell.
 pub(crate) fn parse(text: &str, spoken: Dialect, names_max: usize) -> Result<Asked, String> {
-    let fields: Fields<'_> = match serde_json::from_str(text) {
+    let fields: Fields<'_> = match from_object(text) {
         Ok(fields) => fields,
-        Err(error) => return Err(unreadable(text, spoken, &error)),
+        Err(error) => return Err(unreadable(spoken, &error)),
     };
     if fields.method.is_some() { binance(fields, names_max) } else { native(fields, names_max) }
 }
@@ -149,19 +149,30 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Value::deserialize(deserializer).map(Some)
 }
 
-fn present_verbatim<'de, D: serde::Deserializer<'de>>(
+pub(crate) fn present_verbatim<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-fn unreadable(text: &str, spoken: Dialect, error: &serde_json::Error) -> String {
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+/// Reads an object; serde alone would take an array for one.
+pub(crate) fn from_object<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    if text.trim_start().starts_with(['[', '"']) {
+        serde_json::from_str::<serde::de::IgnoredAny>(text)?;
+        return Err(serde::de::Error::custom("expected an object"));
+    }
+    serde_json::from_str(text)
+}
+
+fn unreadable(spoken: Dialect, error: &serde_json::Error) -> String {
+    let is_json = error.is_data();
     match spoken {
-        Dialect::Native if is_json => failure(&OpId::Absent, "bad_request", "an operation is a JSON object"),
+        Dialect::Native if is_json => {
+            failure(&OpId::Absent, "bad_request", &format!("not an operation: {error}"))
+        }
         Dialect::Native => failure(&OpId::Absent, "bad_request", &format!("not JSON: {error}")),
         Dialect::Binance if is_json => {
-            binance_failure(&OpId::Absent, 2, "Invalid request: an operation is a JSON object")
+            binance_failure(&OpId::Absent, 2, &format!("Invalid request: {error}"))
         }
         Dialect::Binance => binance_failure(&OpId::Absent, 3, &format!("Invalid JSON: {error}")),
     }
@@ -259,8 +270,8 @@ fn wishes(args: Option<Value>, rejected: &mut Vec<Rejection>) -> Result<Vec<Wish
     Ok(wishes)
 }
 
-/// Exactly one of `data` (verbatim), `text` and `base64`.
-fn payload(
+/// What to publish: exactly one of `data` (verbatim), `text` and `base64`.
+pub(crate) fn payload(
     data: Option<&RawValue>,
     text: Option<Value>,
     base64: Option<Value>,
@@ -271,7 +282,7 @@ fn payload(
         (None, None, Some(Value::String(base64))) => {
             STANDARD.decode(base64).map(Payload::binary).map_err(|_| "base64 does not decode")
         }
-        _ => Err("a publish has exactly one of data (any JSON), text (a string) and base64 (a string)"),
+        _ => Err("a message has exactly one of data (any JSON), text (a string) and base64 (a string)"),
     }
 }
 
@@ -319,11 +330,13 @@ fn binance(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
             [Value::String(name), _] if name == "combined" => {
                 return bad(1, "Invalid value type: expected Boolean");
             }
-            _ => return bad(0, "Unknown property"),
+            [Value::String(_), _] => return bad(0, "Unknown property"),
+            _ => return bad(2, "Invalid request: params are a property and its value"),
         },
         "GET_PROPERTY" => match &params[..] {
             [Value::String(name)] if name == "combined" => Operation::GetCombined,
-            _ => return bad(0, "Unknown property"),
+            [Value::String(_)] => return bad(0, "Unknown property"),
+            _ => return bad(2, "Invalid request: params are one property"),
         },
         _ => return bad(2, "Invalid request: unknown method"),
     };
@@ -365,7 +378,9 @@ mod tests {
     #[test]
     fn bad_operations_are_answered_in_their_own_words() {
         assert!(refused("{").contains("not JSON"));
-        assert!(refused("[1]").contains("bad_request"));
+        assert!(refused("[1]").contains("expected an object"));
+        assert!(refused(r#"["ping",null,1]"#).contains("expected an object"));
+        assert!(refused(r#"{"op":"list","op":"ping"}"#).contains("duplicate field"));
         assert!(
             refused(r#"{"op":"fly","id":"x"}"#)
                 .starts_with(r#"{"event":"error","id":"x","code":"unknown_op""#)

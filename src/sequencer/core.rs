@@ -8,19 +8,13 @@
 //!   Request ──► handle ──► outbox: (shard, Delivery), (shard, Delivery), …
 //! ```
 
-use super::request::{
-    Delivery, PublishedFor, Question, Receipt, Request, SequencerCounters, Subscribed, TopicReport,
-    Unsubscribed,
-};
-use super::topics::{Topic, Topics};
+use super::request::{Delivery, PublishedFor, Receipt, Request, SequencerCounters};
+use super::topics::Topics;
 use crate::clock::Moment;
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::ShardId;
 use crate::limits::{Limits, RETIRE_SCAN};
 use crate::message::{Message, Payload};
-use crate::protocol::class::Class;
-use crate::protocol::operation::Since;
-use crate::protocol::operation::Wish;
-use crate::protocol::outcome::{Grant, Outcome, Published, Recovery, Refusal};
+use crate::protocol::outcome::{Published, Refusal};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use std::collections::VecDeque;
@@ -41,7 +35,7 @@ pub(crate) struct Now {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
-    topics: Topics,
+    pub(super) topics: Topics,
     topic_idle: Duration,
     pub(crate) counters: SequencerCounters,
 }
@@ -64,12 +58,10 @@ impl Sequencer {
                 self.subscribe(connection, tag, wishes, now, out)
             }
             Request::Unsubscribe { connection, tag, topics } => {
-                let topics = topics.into_iter().map(|name| {
-                    let id = self.topics.id(name.as_str());
-                    (name, id)
-                });
-                let answer = Unsubscribed { connection, tag, topics: topics.collect() };
-                out.push_back((connection.shard, Delivery::Unsubscribed(Box::new(answer))));
+                self.unsubscribe(connection, tag, topics, out)
+            }
+            Request::List { connection, tag } => {
+                out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
             }
             Request::Leave { shard, topic, count } => self.topics.leave(topic, shard, count, now.moment),
             Request::Ask(question) => self.answer(question),
@@ -123,73 +115,14 @@ impl Sequencer {
             }
         }
     }
-
-    fn subscribe(
-        &mut self,
-        connection: ConnectionId,
-        tag: Tag,
-        wishes: Vec<Wish>,
-        now: Now,
-        out: &mut Outbox,
-    ) {
-        let outcomes = wishes.into_iter().map(|wish| {
-            let granted = match self.topics.touch(&wish.topic, now.moment) {
-                None => Err(Refusal::Topics),
-                Some((id, topic)) => {
-                    let recovered = wish.since.map(|since| recovery(topic, since));
-                    let grant = Grant { id, epoch: topic.epoch, seq: topic.seq, recovered };
-                    self.topics.join(id, connection.shard);
-                    Ok(grant)
-                }
-            };
-            Outcome { topic: wish.topic, granted }
-        });
-        let answer = Subscribed { connection, tag, outcomes: outcomes.collect() };
-        out.push_back((connection.shard, Delivery::Subscribed(Box::new(answer))));
-    }
-
-    fn answer(&self, question: Question) {
-        match question {
-            Question::Topics { prefix, limit, reply } => {
-                let named = self.topics.iter().filter(|topic| topic.name.as_str().starts_with(&prefix));
-                reply.send(named.take(limit).map(report).collect());
-            }
-            Question::Topic { name, reply } => {
-                let topic = self.topics.id(&name).and_then(|id| self.topics.get(id));
-                reply.send(topic.map(report));
-            }
-            Question::Counters(reply) => {
-                reply.send(SequencerCounters { topics: self.topics.len() as u64, ..self.counters });
-            }
-        }
-    }
-}
-
-/// Without a history, what followed `since` can be given only when nothing did.
-fn recovery(topic: &Topic, since: Since) -> Recovery {
-    // A number that was never given out belongs to no history of ours.
-    if since.epoch != topic.epoch || since.seq > topic.seq {
-        Recovery::Epoch
-    } else if since.seq == topic.seq {
-        Recovery::Complete
-    } else {
-        Recovery::NoHistory { last: since.seq }
-    }
-}
-
-fn report(topic: &Topic) -> TopicReport {
-    TopicReport {
-        topic: topic.name.clone(),
-        class: Class::Event,
-        epoch: topic.epoch.to_string(),
-        seq: topic.seq,
-        subscribers: topic.subscribers(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ConnectionId;
+    use crate::protocol::operation::Wish;
+    use crate::protocol::outcome::Outcome;
 
     const NOW: Now = Now { moment: Moment::from_micros(0), unix_us: 1 };
 
@@ -232,17 +165,5 @@ mod tests {
         let mut none = Outbox::new();
         sequencer.handle(Request::Leave { shard: 2, topic: grant.id, count: 1 }, NOW, &mut none);
         assert!(publish(&mut sequencer, "t").is_empty());
-    }
-
-    #[test]
-    fn since_is_answered_honestly_without_a_history() {
-        let mut sequencer = Sequencer::new(1, &Limits::default(), 1);
-        publish(&mut sequencer, "t");
-        let epoch = subscribe(&mut sequencer, 0, "t").granted.unwrap().epoch;
-        let topic_id = sequencer.topics.id("t").unwrap();
-        let topic = sequencer.topics.get(topic_id).unwrap();
-        assert_eq!(recovery(topic, Since { epoch, seq: 1 }), Recovery::Complete);
-        assert_eq!(recovery(topic, Since { epoch, seq: 0 }), Recovery::NoHistory { last: 0 });
-        assert_eq!(recovery(topic, Since { epoch: crate::ids::Epoch(9), seq: 1 }), Recovery::Epoch);
     }
 }

@@ -1,7 +1,8 @@
 //! The sequencer: one thread that gives every message its place.
 //!
-//! `core` (pure) decides, `run` is its thread, [`publisher`] the handle others hold.
+//! `core` and `answers` (pure) decide, `run` is its thread, [`publisher`] the handle others hold.
 
+mod answers;
 pub(crate) mod core;
 pub mod publisher;
 pub(crate) mod request;

@@ -41,6 +41,13 @@ pub(crate) enum Request {
         /// What.
         topics: Vec<TopicName>,
     },
+    /// A connection wants to know its topics; the answer comes behind those of the operations before it.
+    List {
+        /// Who.
+        connection: ConnectionId,
+        /// How the answer is to be worded.
+        tag: Tag,
+    },
     /// Subscriptions that a shard has already ended by itself.
     Leave {
         /// Which shard.
@@ -131,6 +138,8 @@ pub(crate) enum Delivery {
     Subscribed(Box<Subscribed>),
     /// The answer to an `Unsubscribe`.
     Unsubscribed(Box<Unsubscribed>),
+    /// The place in the FIFO at which a connection asked for its topics.
+    List(ConnectionId, Box<Tag>),
     /// The receipt of a message that this shard's connection published.
     Published(Box<PublishedFor>),
     /// Nothing follows.
@@ -172,7 +181,7 @@ impl Weigh for Request {
             Self::Publish { topic, payload, .. } => topic.as_str().len() + payload.len(),
             Self::Subscribe { wishes, .. } => wishes.iter().map(|wish| wish.topic.as_str().len() + 48).sum(),
             Self::Unsubscribe { topics, .. } => topics.iter().map(|topic| topic.as_str().len() + 16).sum(),
-            Self::Leave { .. } | Self::Ask(_) => 0,
+            Self::List { .. } | Self::Leave { .. } | Self::Ask(_) => 0,
         }
     }
 }
@@ -183,7 +192,7 @@ impl Weigh for Delivery {
             Self::Message(message) => message.payload.len(),
             Self::Subscribed(answer) => answer.outcomes.len() * 64,
             Self::Unsubscribed(answer) => answer.topics.len() * 32,
-            Self::Published(_) | Self::End => 0,
+            Self::List(..) | Self::Published(_) | Self::End => 0,
         }
     }
 }

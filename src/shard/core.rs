@@ -85,6 +85,7 @@ impl Shard {
             Delivery::Message(message) => self.route(&message),
             Delivery::Subscribed(answer) => self.subscribed(*answer, now, sockets),
             Delivery::Unsubscribed(answer) => self.unsubscribed(&answer, now, sockets),
+            Delivery::List(connection, tag) => self.list(connection, &tag, now, sockets),
             Delivery::Published(receipt) => self.published(&receipt, now, sockets),
             Delivery::End => self.ended = true,
         }

@@ -141,10 +141,6 @@ impl Shell {
                             core.control(slot, frame, Control::Answer, now, sockets);
                         }
                         Action::Pong(frame) => core.control(slot, frame, Control::Pong, now, sockets),
-                        Action::List(tag) => {
-                            core.owe_answer(slot);
-                            core.list(slot, &tag, now, sockets);
-                        }
                         Action::SetCombined(tag, on) => {
                             core.owe_answer(slot);
                             core.set_combined(slot, on, now, sockets);

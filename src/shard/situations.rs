@@ -264,7 +264,18 @@ fn random_schedule(seed: u64) {
                 let text = format!("{topic} {number} {}", "x".repeat(size));
                 scene.publish(topic, text);
             }
-            55..75 => scene.sweep(),
+            55..75 => {
+                scene.shard.begin_sweep();
+                while !scene.shard.sweep(2, NOW, &mut scene.sockets) {
+                    if rng.u32(0..3) == 0 {
+                        let topic = topics[rng.usize(..topics.len())];
+                        let number = heads.entry(topic).or_insert(0u64);
+                        *number += 1;
+                        scene.publish(topic, format!("{topic} {number} "));
+                    }
+                }
+                scene.shard.end_sweep();
+            }
             75..90 if !live.is_empty() => {
                 let id = live[rng.usize(..live.len())];
                 let room = scene.sockets.room.entry(id.slot).or_default();
@@ -295,7 +306,9 @@ fn random_schedule(seed: u64) {
         }
         scene.assert_balanced();
     }
-    scene.sweep();
+    while scene.shard.is_in_debt() {
+        scene.sweep();
+    }
     scene.sockets.room.clear();
     for id in &live {
         if scene.shard.is_here(*id) {

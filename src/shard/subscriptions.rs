@@ -3,7 +3,7 @@
 use super::core::Shard;
 use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
-use crate::ids::{Slot, TopicId};
+use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::class::Class;
 use crate::protocol::outcome::{Outcome, Refusal};
@@ -113,7 +113,11 @@ impl Shard {
     }
 
     /// Answers a list operation.
-    pub(crate) fn list(&mut self, slot: Slot, tag: &Tag, now: Moment, sockets: &mut impl Sockets) {
+    pub(super) fn list(&mut self, id: ConnectionId, tag: &Tag, now: Moment, sockets: &mut impl Sockets) {
+        if !self.is_here(id) {
+            return;
+        }
+        let slot = id.slot;
         let topics = self.writers[slot as usize].subscriptions.iter().filter_map(|id| self.topics.get(*id));
         let subscriptions: Vec<_> = topics
             .map(|topic| Subscription {

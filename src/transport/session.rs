@@ -48,8 +48,6 @@ pub(crate) enum Action {
     Echo(Vec<u8>),
     /// Send this pong.
     Pong(Vec<u8>),
-    /// List the subscriptions.
-    List(Tag),
     /// Switch the envelope on or off, then answer.
     SetCombined(Tag, bool),
     /// Tell whether the envelope is on.
@@ -159,7 +157,9 @@ impl Session {
                 request: Request::Unsubscribe { connection: id, tag, topics },
                 heartbeat_s: None,
             },
-            Operation::List => Action::List(tag),
+            Operation::List => {
+                Action::Post { request: Request::List { connection: id, tag }, heartbeat_s: None }
+            }
             Operation::Ping => match &tag {
                 Tag::Native(id, _) => Action::Answer(Some(reply::pong(id))),
                 Tag::Binance(_) | Tag::Silent => Action::Nothing,
