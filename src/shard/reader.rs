@@ -8,6 +8,7 @@ use super::shell::Shell;
 use crate::clock;
 use crate::ids::ConnectionId;
 use crate::limits::ACTIONS_PER_YIELD;
+use crate::mailbox::Refused;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use crate::protocol::target::Endpoint;
@@ -107,8 +108,15 @@ impl Shell {
                 let Ok(request) = self.publisher.request(topic, payload, Some(receipt)) else {
                     return ControlFlow::Break(());
                 };
-                if self.publisher.send(request).await.is_err() {
-                    return ControlFlow::Break(());
+                match self.publisher.post(request) {
+                    Ok(()) => {}
+                    Err(Refused::Closed(_)) => return ControlFlow::Break(()),
+                    // Boxed: the wait is rare, and its room would otherwise be kept by every idle connection.
+                    Err(Refused::Full(request)) => {
+                        if Box::pin(self.publisher.send(request)).await.is_err() {
+                            return ControlFlow::Break(());
+                        }
+                    }
                 }
             }
             Action::Post { request, heartbeat_s } => {

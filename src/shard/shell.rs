@@ -207,8 +207,9 @@ impl Shell {
     /// Spawns a connection's task. Should it panic, that connection is closed and counted, and no other.
     fn spawn_for(self: &Rc<Self>, id: ConnectionId, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         let shell = self.clone();
-        let guarded = async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // Chained, not awaited: an `async` block would hold the task twice, and every connection pays for it.
+        let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 tracing::error!(connection = %id, "a connection's task panicked; the connection is closed");
                 let reason = Reason::Panic;
                 shell.with(|core, sockets| {
@@ -217,7 +218,7 @@ impl Shell {
                     }
                 });
             }
-        };
+        });
         tokio::task::spawn_local(guarded).abort_handle()
     }
 
