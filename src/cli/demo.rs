@@ -17,7 +17,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     tell("a synthetic market feed is publishing: trade.*, bbo.* and book.* of 32 symbols");
     tell("try next, in another terminal:");
     tell(&format!("  {program} sub trade.BTCUSDT bbo.BTCUSDT --url ws://{websocket}"));
-    tell(&format!("  curl http://{operator}/topics?prefix=trade."));
+    tell(&format!("  curl 'http://{operator}/topics?prefix=trade.'"));
     tell(&format!("  {program} pub trade.BTCUSDT '{{\"p\":\"1.00\"}}' --url ws://{websocket}"));
     tell(&format!("and look at http://{operator}/ in a browser; Ctrl-C ends"));
     let feed = tokio::spawn(publish(server.publisher()));
