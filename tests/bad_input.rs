@@ -517,11 +517,12 @@ async fn operating_too_fast_closes_4005() {
         settings.limits.operations_burst = 20;
     });
     let mut bystander = Bystander::on(&server).await;
-    for flood in [
-        frame(FIN | TEXT, br#"{"op":"ping"}"#),
-        frame(FIN | TEXT, br#"{"op":"list"}"#),
-        frame(FIN | TEXT, b"nonsense"),
-        frame(FIN | BINARY, b"nonsense"),
+    // A list is answered through the sequencer: what is under way when the close goes out does not arrive.
+    for (flood, answers_min) in [
+        (frame(FIN | TEXT, br#"{"op":"ping"}"#), 20),
+        (frame(FIN | TEXT, br#"{"op":"list"}"#), 0),
+        (frame(FIN | TEXT, b"nonsense"), 20),
+        (frame(FIN | BINARY, b"nonsense"), 20),
     ] {
         let mut client = server.raw_upgraded("/ws").await;
         client.write_unless_closed(&flood.repeat(100)).await;
@@ -534,7 +535,7 @@ async fn operating_too_fast_closes_4005() {
             answers += 1;
         };
         assert_eq!(code, 4005);
-        assert!((20..40).contains(&answers), "{answers} answers before the close");
+        assert!((answers_min..40).contains(&answers), "{answers} answers before the close");
         bystander.check(&server).await;
     }
     server.until_metric("stentor_connections_dropped_total", &["rate_limited"], 4.0).await;
