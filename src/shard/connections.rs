@@ -142,6 +142,7 @@ impl Shard {
         self.hot[slot as usize].state = State::Closing;
         let deadline = now + Duration::from_secs(CLOSE_LINGER_S);
         self.writers[slot as usize].closing = Some(Closing { reason, deadline });
+        self.effects.push(Effect::Readable(slot));
         self.control(slot, frame::close(code, text), Control::Close, now, sockets);
     }
 

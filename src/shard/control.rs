@@ -20,13 +20,19 @@ impl Shard {
     }
 
     /// True exactly when what the connection sent next may be acted on: its handshake is answered, it is owed few
-    /// answers, and its queue has room for more of them.
+    /// answers, and its queue has room for more of them. One that is closing gets none, and is read to its end.
     pub(crate) fn may_read(&self, id: ConnectionId) -> bool {
-        !self.is_here(id) || {
-            let writer = &self.writers[id.slot as usize];
-            let queued = writer.outbound.as_ref().map_or(0, |queue| queue.bytes());
-            let is_greeted = self.hot[id.slot as usize].state != State::Opening;
-            is_greeted && writer.answers_owed < ANSWERS_OWED_MAX && queued < self.limits.queue_bytes
+        if !self.is_here(id) {
+            return true;
+        }
+        let writer = &self.writers[id.slot as usize];
+        match self.hot[id.slot as usize].state {
+            State::Free | State::Closing => true,
+            State::Opening => false,
+            State::Open | State::Blocked => {
+                let queued = writer.outbound.as_ref().map_or(0, |queue| queue.bytes());
+                writer.answers_owed < ANSWERS_OWED_MAX && queued < self.limits.queue_bytes
+            }
         }
     }
 
@@ -66,9 +72,9 @@ impl Shard {
     }
 
     fn answered(&mut self, slot: Slot) {
-        let owed = &mut self.writers[slot as usize].answers_owed;
-        *owed = owed.saturating_sub(1);
-        if *owed == ANSWERS_OWED_MAX - 1 {
+        let Some(writer) = self.writers.get_mut(slot as usize) else { return };
+        writer.answers_owed = writer.answers_owed.saturating_sub(1);
+        if writer.answers_owed == ANSWERS_OWED_MAX - 1 {
             self.effects.push(Effect::Readable(slot));
         }
     }

@@ -203,6 +203,19 @@ fn answers_that_nobody_reads_are_bounded_by_the_shard() {
     assert!(closing >= 5, "{closing} of 10 were closed");
 }
 
+/// A reader stopped by answers owed must see the client's own close once its connection is closing: no answer
+/// will be sent any more that could set it going.
+#[test]
+fn a_closing_connection_is_read_to_its_end() {
+    let mut scene = Scene::new(Limits::default());
+    let id = scene.connect(&[]);
+    (0..100).for_each(|_| scene.shard.owe_answer(id.slot));
+    assert!(!scene.shard.may_read(id));
+    scene.shard.close(id.slot, Reason::Shutdown, Reason::Shutdown.code(), "restart", NOW, &mut scene.sockets);
+    assert!(scene.shard.may_read(id));
+    assert!(scene.effects().contains(&Effect::Readable(id.slot)));
+}
+
 #[test]
 fn a_slow_consumer_is_closed_after_a_prefix_and_the_others_get_all() {
     let mut scene = Scene::new(Limits { queue_frames: 20, ..Limits::default() });
