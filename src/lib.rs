@@ -69,6 +69,7 @@ pub mod limits;
 mod mailbox;
 pub mod message;
 mod operator;
+mod platform;
 pub mod protocol;
 pub mod sequencer;
 mod server;

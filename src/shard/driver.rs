@@ -8,6 +8,7 @@
 //! that a message a microsecond does not cost a wake-up each; an inbox half full rouses it all the same.
 
 use super::directory::ShardHandle;
+use super::poller::Poller;
 use super::shell::Shell;
 use crate::clock;
 use crate::config::Settings;
@@ -29,16 +30,22 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 /// Runs a shard until the end mark has come and its connections are gone.
 ///
 /// # Errors
-/// The system refuses a runtime.
+/// The system refuses a runtime or a poller, or the poller fails.
 pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let shell = Rc::new(Shell::new(handle, publisher, settings));
+        let (poller, watch) = Poller::new()?;
+        let shell = Rc::new(Shell::new(handle, publisher, settings, watch));
+        let reading = tokio::task::spawn_local(shell.clone().read(poller));
+        tokio::task::spawn_local(shell.clone().resume_stalled());
         tokio::task::spawn_local(shell.clone().post_waiting());
         tokio::task::spawn_local(shell.clone().tick());
-        shell.work().await;
-    });
-    Ok(())
+        tokio::select! {
+            () = shell.work() => Ok(()),
+            // Only a failure ends it.
+            _ = reading => Err(io::Error::other("the reading task failed")),
+        }
+    })
 }
 
 impl Shell {

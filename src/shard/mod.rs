@@ -2,7 +2,7 @@
 //!
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
 //! (behind a full socket); `connections`, `subscriptions`, `control`, `tick` (everything that is not data).
-//! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader`, `sockets`. Held by others:
+//! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller`, `sockets`. Held by others:
 //! `directory`, `command`.
 
 mod backlog;
@@ -17,6 +17,7 @@ pub(crate) mod driver;
 mod log;
 mod outbound;
 mod policy;
+mod poller;
 mod reader;
 mod shell;
 #[cfg(test)]

@@ -1,101 +1,220 @@
-//! Reading a connection: the one seam between a socket's bytes and what the shard does about them.
+//! Reading: the one seam between sockets' bytes and what the shard does about them.
 //!
-//! For now a task a connection with a small codec. Bytes arrive in the shard's one buffer; what a connection
-//! keeps while idle is the task, the codec and no more.
+//! One task reads for all connections. Bytes arrive in the shard's one buffer, and a decoder lives only while a
+//! message is half-read: an idle connection owns an [`Inlet`] and no task, no codec and no buffer.
+//!
+//! ```text
+//!   poller names slots ─► ready ─► serve: receive, decode, act, at most 32 actions ─► idle
+//!                           ▲                                    │
+//!                           └── more to do · room again · may be read again
+//! ```
 
 use super::outbound::Control;
+use super::poller::Poller;
 use super::shell::Shell;
 use crate::clock;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, Slot};
 use crate::limits::ACTIONS_PER_YIELD;
 use crate::mailbox::Refused;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
-use crate::protocol::target::Endpoint;
+use crate::sequencer::request::Request;
 use crate::transport::session::{Action, Session};
 use crate::transport::websocket::decoder::Decoder;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read as _};
+use std::net::TcpStream;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
-/// Reads until the connection ends.
-pub(super) async fn read(
-    shell: Rc<Shell>,
+/// One connection's reading side.
+#[derive(Debug)]
+pub(super) struct Inlet {
     id: ConnectionId,
     stream: Rc<TcpStream>,
-    endpoint: Endpoint,
-    peer: SocketAddr,
-) {
-    let limits = &shell.settings.limits;
-    let mut decoder = Decoder::new(limits.message_bytes);
-    let mut session = Session::new(endpoint, peer.ip().is_loopback(), limits, clock::now());
-    let mut actions = 0;
-    'reading: while receive(&shell, id, &stream, |bytes| decoder.feed(bytes)).await.is_some() {
-        loop {
-            shell.until_readable(id).await;
-            let Some(inbound) = decoder.next() else { break };
-            let action = session.interpret(inbound, id, limits, &shell.settings.diagnostics, clock::now());
-            if shell.act(id, action).await.is_break() {
-                // What still comes is read and thrown away: unread bytes would turn the close into a reset.
-                while receive(&shell, id, &stream, |_| ()).await.is_some() {}
-                break 'reading;
-            }
-            actions += 1;
-            if actions % ACTIONS_PER_YIELD == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-    shell.with(|core, _| {
-        if core.is_here(id) {
-            core.end(id.slot, Reason::Client, false);
-        }
-    });
+    session: Session,
+    /// While a message is half-read.
+    decoder: Option<Box<Decoder>>,
+    /// A publish that found no room; nothing more is read before it has gone.
+    held: Option<Box<Request>>,
+    /// True exactly when what still comes is thrown away: unread bytes would turn the close into a reset.
+    is_discarding: bool,
+    /// True exactly when it stands among those to be served.
+    is_ready: bool,
 }
 
-/// Waits for bytes and gives them to `take`; `None` at the end of the stream.
-async fn receive(
-    shell: &Rc<Shell>,
-    id: ConnectionId,
-    stream: &TcpStream,
-    take: impl FnOnce(&[u8]),
-) -> Option<()> {
-    loop {
-        stream.readable().await.ok()?;
-        let mut scratch = shell.scratch.borrow_mut();
-        match stream.try_read(&mut scratch) {
-            Ok(0) => return None,
-            Ok(read) => {
-                take(&scratch[..read]);
-                drop(scratch);
-                return shell
-                    .with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => {
-                drop(scratch);
-                shell.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Socket, true)));
-                return None;
-            }
-        }
+/// Why serving a connection stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// Nothing more has come: the poller will name it again.
+    Idle,
+    /// It has had its turn.
+    More,
+    /// It holds a publish until the sequencer has room.
+    Stalled,
+    /// It may not be read until the core says so.
+    Paused,
+    /// Its connection has ended.
+    Gone,
+}
+
+impl Inlet {
+    pub(super) fn new(id: ConnectionId, stream: Rc<TcpStream>, session: Session) -> Self {
+        Self { id, stream, session, decoder: None, held: None, is_discarding: false, is_ready: false }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
     }
 }
 
 impl Shell {
-    /// Waits while the connection may not be read.
-    async fn until_readable(self: &Rc<Self>, id: ConnectionId) {
-        while !self.with(|core, _| core.may_read(id)) {
-            let readable = Rc::new(Notify::new());
-            self.paused.borrow_mut().insert(id.slot, readable.clone());
-            readable.notified().await;
+    /// Reads for all connections, in turns, for as long as the shard lives.
+    pub(super) async fn read(self: Rc<Self>, mut poller: Poller) {
+        loop {
+            let mut spent = 0;
+            while let Some(slot) = self.take_ready() {
+                spent += self.serve(slot);
+                if spent >= ACTIONS_PER_YIELD {
+                    spent = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            tokio::select! {
+                named = poller.ready(|slot| self.make_ready(slot)) => if let Err(error) = named {
+                    // Nothing can be read any more; the thread's guard ends the shard.
+                    panic!("the poller failed: {error}");
+                },
+                () = self.reading_bell.notified() => {}
+            }
+        }
+    }
+
+    /// Connections that hold a publish go on when the sequencer has room.
+    pub(super) async fn resume_stalled(self: Rc<Self>) {
+        loop {
+            self.stalled_bell.notified().await;
+            self.publisher.ready().await;
+            let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
+            stalled.into_iter().for_each(|slot| self.make_ready(slot));
+        }
+    }
+
+    /// Puts a connection among those to be served, once.
+    pub(super) fn make_ready(&self, slot: Slot) {
+        let mut inlets = self.inlets.borrow_mut();
+        if let Some(inlet) =
+            inlets.get_mut(slot as usize).and_then(Option::as_mut).filter(|inlet| !inlet.is_ready)
+        {
+            inlet.is_ready = true;
+            self.ready.borrow_mut().push_back(slot);
+            self.reading_bell.notify_one();
+        }
+    }
+
+    fn take_ready(&self) -> Option<Slot> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    /// Serves one connection for a turn; returns how many actions that took, at least one. Should its code panic,
+    /// that connection is closed and counted, and no other.
+    fn serve(self: &Rc<Self>, slot: Slot) -> usize {
+        let Some(mut inlet) = self.inlets.borrow_mut().get_mut(slot as usize).and_then(Option::take) else {
+            return 1;
+        };
+        inlet.is_ready = false;
+        let id = inlet.id;
+        let mut actions = 1;
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve_turn(&mut inlet, &mut actions)));
+        let served = served.unwrap_or_else(|_| {
+            tracing::error!(connection = %id, "a connection's code panicked; the connection is closed");
+            self.close_panicked(id);
+            inlet.decoder = None;
+            inlet.is_discarding = true;
+            Served::More
+        });
+        if served == Served::Gone || !self.with(|core, _| core.is_here(id)) {
+            return actions;
+        }
+        self.inlets.borrow_mut()[slot as usize] = Some(inlet);
+        match served {
+            Served::More => self.make_ready(slot),
+            Served::Stalled => {
+                self.stalled.borrow_mut().push(slot);
+                self.stalled_bell.notify_one();
+            }
+            Served::Idle | Served::Paused | Served::Gone => {}
+        }
+        actions
+    }
+
+    fn serve_turn(self: &Rc<Self>, inlet: &mut Inlet, actions: &mut usize) -> Served {
+        let limits = &self.settings.limits;
+        while *actions < ACTIONS_PER_YIELD {
+            if let Some(request) = inlet.held.take() {
+                match self.publisher.post(*request) {
+                    Ok(()) => {}
+                    Err(Refused::Full(request)) => {
+                        inlet.held = Some(Box::new(request));
+                        return Served::Stalled;
+                    }
+                    Err(Refused::Closed(_)) => inlet.is_discarding = true,
+                }
+            }
+            if !inlet.is_discarding {
+                if !self.with(|core, _| core.may_read(inlet.id)) {
+                    return Served::Paused;
+                }
+                if let Some(inbound) = inlet.decoder.as_mut().and_then(|decoder| decoder.next()) {
+                    *actions += 1;
+                    let diagnostics = &self.settings.diagnostics;
+                    let action =
+                        inlet.session.interpret(inbound, inlet.id, limits, diagnostics, clock::now());
+                    inlet.is_discarding = self.act(inlet, action).is_break();
+                    continue;
+                }
+            }
+            if inlet.is_discarding || inlet.decoder.as_ref().is_some_and(|decoder| decoder.is_idle()) {
+                inlet.decoder = None;
+            }
+            match self.receive(inlet) {
+                ControlFlow::Continue(()) => *actions += 1,
+                ControlFlow::Break(served) => return served,
+            }
+        }
+        Served::More
+    }
+
+    /// Takes what has come for a connection into its decoder.
+    fn receive(self: &Rc<Self>, inlet: &mut Inlet) -> ControlFlow<Served> {
+        let mut scratch = self.scratch.borrow_mut();
+        let id = inlet.id;
+        match (&*inlet.stream).read(&mut scratch) {
+            Ok(0) => {
+                self.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Client, false)));
+                ControlFlow::Break(Served::Gone)
+            }
+            Ok(read) => {
+                self.with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
+                if !inlet.is_discarding {
+                    let bytes_max = self.settings.limits.message_bytes;
+                    let decoder = inlet.decoder.get_or_insert_with(|| Box::new(Decoder::new(bytes_max)));
+                    decoder.feed(&scratch[..read]);
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ControlFlow::Break(Served::Idle),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => ControlFlow::Continue(()),
+            Err(_) => {
+                self.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Socket, true)));
+                ControlFlow::Break(Served::Gone)
+            }
         }
     }
 
     /// Does what a message asks; breaks when nothing more is to be read.
-    async fn act(self: &Rc<Self>, id: ConnectionId, action: Action) -> ControlFlow<()> {
+    fn act(self: &Rc<Self>, inlet: &mut Inlet, action: Action) -> ControlFlow<()> {
+        let id = inlet.id;
         let slot = id.slot;
         let now = clock::now();
         match action {
@@ -103,20 +222,10 @@ impl Shell {
                 if receipt.is_owed() {
                     self.with(|core, _| core.is_here(id).then(|| core.owe_answer(slot)));
                 }
-                // Names were checked and sizes bounded on the way in, so what can fail here is only a server
-                // that is going down. With the queue full this connection is not read: its message waits here.
-                let Ok(request) = self.publisher.request(topic, payload, Some(receipt)) else {
-                    return ControlFlow::Break(());
-                };
-                match self.publisher.post(request) {
-                    Ok(()) => {}
-                    Err(Refused::Closed(_)) => return ControlFlow::Break(()),
-                    // Boxed: the wait is rare, and its room would otherwise be kept by every idle connection.
-                    Err(Refused::Full(request)) => {
-                        if Box::pin(self.publisher.send(request)).await.is_err() {
-                            return ControlFlow::Break(());
-                        }
-                    }
+                // Names were checked and sizes bounded on the way in: this does not fail.
+                match self.publisher.request(topic, payload, Some(receipt)) {
+                    Ok(request) => inlet.held = Some(Box::new(request)),
+                    Err(_) => return ControlFlow::Break(()),
                 }
             }
             Action::Post { request, heartbeat_s } => {
@@ -134,45 +243,49 @@ impl Shell {
             }
             Action::Nothing => {}
             Action::Panic => panic!("asked to, by the panic operation"),
-            action => {
-                return self.with(|core, sockets| {
-                    if !core.is_here(id) {
-                        return ControlFlow::Break(());
-                    }
-                    match action {
-                        Action::Answer(text) => {
-                            core.owe_answer(slot);
-                            core.answer(slot, text, now, sockets);
-                        }
-                        Action::Echo(frame) => {
-                            core.owe_answer(slot);
-                            core.control(slot, frame, Control::Answer, now, sockets);
-                        }
-                        Action::Pong(frame) => core.control(slot, frame, Control::Pong, now, sockets),
-                        Action::SetCombined(tag, on) => {
-                            core.owe_answer(slot);
-                            core.set_combined(slot, on, now, sockets);
-                            core.answer(slot, reply::done(&tag), now, sockets);
-                        }
-                        Action::GetCombined(tag) => {
-                            core.owe_answer(slot);
-                            let text = reply::told(&tag, core.is_combined(slot));
-                            core.answer(slot, text, now, sockets);
-                        }
-                        Action::Close { reason, code, text } => {
-                            if core.is_closing(slot) && reason == Reason::Client {
-                                core.end(slot, reason, false);
-                            } else {
-                                core.close(slot, reason, code, &text, now, sockets);
-                            }
-                            return ControlFlow::Break(());
-                        }
-                        _ => {}
-                    }
-                    ControlFlow::Continue(())
-                });
-            }
+            action => return self.answer(id, action),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Does what needs the core alone.
+    fn answer(self: &Rc<Self>, id: ConnectionId, action: Action) -> ControlFlow<()> {
+        let (slot, now) = (id.slot, clock::now());
+        self.with(|core, sockets| {
+            if !core.is_here(id) {
+                return ControlFlow::Break(());
+            }
+            match action {
+                Action::Answer(text) => {
+                    core.owe_answer(slot);
+                    core.answer(slot, text, now, sockets);
+                }
+                Action::Echo(frame) => {
+                    core.owe_answer(slot);
+                    core.control(slot, frame, Control::Answer, now, sockets);
+                }
+                Action::Pong(frame) => core.control(slot, frame, Control::Pong, now, sockets),
+                Action::SetCombined(tag, on) => {
+                    core.owe_answer(slot);
+                    core.set_combined(slot, on, now, sockets);
+                    core.answer(slot, reply::done(&tag), now, sockets);
+                }
+                Action::GetCombined(tag) => {
+                    core.owe_answer(slot);
+                    let text = reply::told(&tag, core.is_combined(slot));
+                    core.answer(slot, text, now, sockets);
+                }
+                Action::Close { reason, code, text } => {
+                    if core.is_closing(slot) && reason == Reason::Client {
+                        core.end(slot, reason, false);
+                    } else {
+                        core.close(slot, reason, code, &text, now, sockets);
+                    }
+                    return ControlFlow::Break(());
+                }
+                Action::Publish { .. } | Action::Post { .. } | Action::Panic | Action::Nothing => {}
+            }
+            ControlFlow::Continue(())
+        })
     }
 }

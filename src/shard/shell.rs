@@ -7,7 +7,8 @@ use super::command::{Command, ConnectionLine, Drain, Rank, Ranked, Sort, Who, ke
 use super::connections::ConnectionReport;
 use super::core::Shard;
 use super::directory::ShardHandle;
-use super::reader;
+use super::poller::Watch;
+use super::reader::Inlet;
 use super::sockets::{Socket, SocketTable};
 use super::writer::Effect;
 use crate::clock::{self, Moment};
@@ -16,23 +17,22 @@ use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::READ_BYTES;
 use crate::mailbox::Refused;
+use crate::platform::{self, SharedSocket};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::Request;
+use crate::transport::session::Session;
 use futures_util::FutureExt as _;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 /// See the module.
 #[derive(Debug)]
@@ -47,8 +47,15 @@ pub(super) struct Shell {
     waiting_bell: Notify,
     /// True exactly when the poster has something in hand or waiting: others queue behind it.
     is_posting: Cell<bool>,
-    /// Connections that are not read for now, each with what its reader waits on.
-    pub(super) paused: RefCell<HashMap<Slot, Rc<Notify>>>,
+    watch: Watch,
+    /// The reading side of every connection, by slot; taken out while it is served.
+    pub(super) inlets: RefCell<Vec<Option<Box<Inlet>>>>,
+    /// Who is to be served next, and what the reading task sleeps on.
+    pub(super) ready: RefCell<VecDeque<Slot>>,
+    pub(super) reading_bell: Notify,
+    /// Who holds a publish for which the sequencer had no room.
+    pub(super) stalled: RefCell<Vec<Slot>>,
+    pub(super) stalled_bell: Notify,
     /// Where every connection's bytes arrive first.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// True exactly when the server goes down: nobody new is taken in.
@@ -66,7 +73,12 @@ pub(super) struct Waiting {
 }
 
 impl Shell {
-    pub(super) fn new(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(
+        handle: ShardHandle,
+        publisher: Publisher,
+        settings: Arc<Settings>,
+        watch: Watch,
+    ) -> Self {
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone())),
             sockets: RefCell::default(),
@@ -76,7 +88,12 @@ impl Shell {
             waiting: RefCell::default(),
             waiting_bell: Notify::new(),
             is_posting: Cell::new(false),
-            paused: RefCell::default(),
+            watch,
+            inlets: RefCell::default(),
+            ready: RefCell::default(),
+            reading_bell: Notify::new(),
+            stalled: RefCell::default(),
+            stalled_bell: Notify::new(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             draining: Cell::new(false),
             finish_by: Cell::new(Moment::default()),
@@ -107,14 +124,14 @@ impl Shell {
                 if let Some(socket) = sockets.get(slot) {
                     tracing::debug!(connection = %id, peer = %socket.peer, reason = reason.as_str(), "connection ended");
                 }
-                sockets.remove(slot, reset);
-                self.paused.borrow_mut().remove(&slot);
-            }
-            Effect::Readable(slot) => {
-                if let Some(paused) = self.paused.borrow_mut().remove(&slot) {
-                    paused.notify_one();
+                if let Some(stream) = sockets.remove(slot, reset) {
+                    self.watch.strike_out(&stream);
+                }
+                if let Some(place) = self.inlets.borrow_mut().get_mut(slot as usize) {
+                    *place = None;
                 }
             }
+            Effect::Readable(slot) => self.make_ready(slot),
         }
     }
 
@@ -174,28 +191,30 @@ impl Shell {
     /// Takes in a socket that has passed the door.
     fn adopt(self: &Rc<Self>, admitted: Admitted) {
         let Admitted { stream, peer, path, target, answer, seat } = admitted;
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => Rc::new(stream),
-            Err(error) => return tracing::warn!(%peer, %error, "cannot take in a connection"),
-        };
         if self.draining.get() {
             // It came through the door just before that was shut.
-            let _ = stream.try_write(&crate::door::refusal::shut());
+            let _ = (&stream).write(&crate::door::refusal::shut());
             return;
         }
-        let endpoint = target.endpoint.clone();
+        let stream = Rc::new(stream);
+        let session = Session::new(
+            target.endpoint.clone(),
+            peer.ip().is_loopback(),
+            &self.settings.limits,
+            clock::now(),
+        );
         let id = self.with(|core, sockets| {
             let id = core.adopt(target.encoding, target.combined, clock::now());
-            let stream = stream.clone();
-            let socket = Socket { stream, peer, path, endpoint, reader: None, drainer: None, _seat: seat };
-            sockets.insert(id.slot, socket);
+            let (stream, endpoint) = (stream.clone(), target.endpoint);
+            sockets.insert(id.slot, Socket { stream, peer, path, endpoint, drainer: None, _seat: seat });
             id
         });
-        let reading = reader::read(self.clone(), id, stream, target.endpoint, peer);
-        let reader = self.spawn_for(id, reading);
-        if let Some(socket) = self.sockets.borrow_mut().get_mut(id.slot) {
-            socket.reader = Some(reader);
+        if let Err(error) = self.watch.enter(id.slot, &stream) {
+            tracing::warn!(%peer, %error, "cannot take in a connection");
+            self.with(|core, _| core.end(id.slot, Reason::Socket, true));
+            return;
         }
+        self.admit_inlet(Inlet::new(id, stream, session));
         if target.wishes.is_empty() {
             self.greet(Some((id, answer)));
         } else {
@@ -204,22 +223,23 @@ impl Shell {
         }
     }
 
-    /// Spawns a connection's task. Should it panic, that connection is closed and counted, and no other.
-    fn spawn_for(self: &Rc<Self>, id: ConnectionId, task: impl Future<Output = ()> + 'static) -> AbortHandle {
-        let shell = self.clone();
-        // Chained, not awaited: an `async` block would hold the task twice, and every connection pays for it.
-        let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
-            if ended.is_err() {
-                tracing::error!(connection = %id, "a connection's task panicked; the connection is closed");
-                let reason = Reason::Panic;
-                shell.with(|core, sockets| {
-                    if core.is_here(id) {
-                        core.close(id.slot, reason, reason.code(), "internal error", clock::now(), sockets);
-                    }
-                });
+    fn admit_inlet(&self, inlet: Inlet) {
+        let slot = inlet.id().slot as usize;
+        let mut inlets = self.inlets.borrow_mut();
+        if slot >= inlets.len() {
+            inlets.resize_with(slot + 1, || None);
+        }
+        inlets[slot] = Some(Box::new(inlet));
+    }
+
+    /// Closes a connection whose own code has panicked; it is counted, and no other is touched.
+    pub(super) fn close_panicked(self: &Rc<Self>, id: ConnectionId) {
+        let reason = Reason::Panic;
+        self.with(|core, sockets| {
+            if core.is_here(id) {
+                core.close(id.slot, reason, reason.code(), "internal error", clock::now(), sockets);
             }
         });
-        tokio::task::spawn_local(guarded).abort_handle()
     }
 
     /// The writer task of a connection behind a full socket: drains its queue as the socket takes bytes.
@@ -229,17 +249,28 @@ impl Shell {
             return;
         };
         let shell = self.clone();
-        let drainer = self.spawn_for(id, async move {
-            // `async_io` tries before it waits: tokio may still believe in a readiness that a raw send used up.
-            let drained = stream.async_io(Interest::WRITABLE, || {
-                let done =
-                    shell.with(|core, sockets| !core.is_here(id) || core.drain(slot, clock::now(), sockets));
-                if done { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
-            });
-            if drained.await.is_err() {
-                shell.with(|core, _| core.is_here(id).then(|| core.end(slot, Reason::Socket, true)));
+        let draining = async move {
+            let drained = async {
+                let socket = platform::await_socket(stream)?;
+                let drain = |_: &SharedSocket| {
+                    let done = shell
+                        .with(|core, sockets| !core.is_here(id) || core.drain(slot, clock::now(), sockets));
+                    if done { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+                };
+                socket.async_io(Interest::WRITABLE, drain).await
+            };
+            match AssertUnwindSafe(drained).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err::<(), io::Error>(_)) => {
+                    shell.with(|core, _| core.is_here(id).then(|| core.end(slot, Reason::Socket, true)));
+                }
+                Err(_) => {
+                    tracing::error!(connection = %id, "a writer's task panicked; the connection is closed");
+                    shell.close_panicked(id);
+                }
             }
-        });
+        };
+        let drainer = tokio::task::spawn_local(draining).abort_handle();
         if let Some(socket) = self.sockets.borrow_mut().get_mut(slot) {
             socket.drainer = Some(drainer);
         }

@@ -6,21 +6,18 @@ use crate::ids::Slot;
 use crate::protocol::target::Endpoint;
 use socket2::SockRef;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-/// One connection's socket and the tasks that wait on it.
+/// One connection's socket, and the task that waits on it while it is full.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) stream: Rc<TcpStream>,
     pub(super) peer: SocketAddr,
     pub(super) path: String,
     pub(super) endpoint: Endpoint,
-    /// Reads; for as long as the connection lives.
-    pub(super) reader: Option<AbortHandle>,
     /// Drains the queue; while there is one.
     pub(super) drainer: Option<AbortHandle>,
     /// Given back when the socket goes.
@@ -58,13 +55,14 @@ impl SocketTable {
         }
     }
 
-    /// Lets a socket go; with `reset` the kernel throws away what it still holds.
-    pub(super) fn remove(&mut self, slot: Slot, reset: bool) {
-        let Some(socket) = self.by_slot.get_mut(slot as usize).and_then(Option::take) else { return };
+    /// Lets a socket go and returns it; with `reset` the kernel throws away what it still holds.
+    pub(super) fn remove(&mut self, slot: Slot, reset: bool) -> Option<Rc<TcpStream>> {
+        let socket = self.by_slot.get_mut(slot as usize).and_then(Option::take)?;
         if reset {
             let _ = SockRef::from(&*socket.stream).set_linger(Some(Duration::ZERO));
         }
-        socket.reader.iter().chain(&socket.drainer).for_each(AbortHandle::abort);
+        socket.drainer.iter().for_each(AbortHandle::abort);
+        Some(socket.stream.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 //! tungstenite also wants to answer pings and closes by itself. What it writes goes nowhere: a socket has one
 //! writer, and answers take their turn in the connection's own queue.
 
+use super::boundary::Boundary;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::{self, Read, Write};
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -11,8 +12,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::protocol::close::{CloseCode, Reason};
 
-/// Read buffer of one codec, bytes: tungstenite clears all of it before every read, and keeps it.
-const CODEC_BUFFER_BYTES: usize = 512;
+/// Read buffer of one codec, bytes: tungstenite clears all of it before every read.
+const CODEC_BUFFER_BYTES: usize = 4_096;
 
 /// Something a client sent, whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(crate) enum Inbound {
 pub(crate) struct Decoder {
     context: WebSocketContext,
     feed: Feed,
+    boundary: Boundary,
     /// True exactly when nothing more will be decoded: a close or a violation has come.
     finished: bool,
 }
@@ -46,14 +48,20 @@ impl Decoder {
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Self { context, feed: Feed::default(), finished: false }
+        Self { context, feed: Feed::default(), boundary: Boundary::default(), finished: false }
     }
 
     /// Adds bytes from the socket.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if !self.finished {
             self.feed.bytes.extend_from_slice(bytes);
+            self.boundary.pass(bytes);
         }
+    }
+
+    /// True exactly when it holds nothing of a message: it may be dropped, and a new one made for the next.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.feed.bytes.is_empty() && self.boundary.is_between_messages()
     }
 
     /// The next whole thing among the bytes fed so far.
@@ -69,10 +77,7 @@ impl Decoder {
             Ok(Message::Close(frame)) => {
                 Inbound::Close(frame.map_or(CloseCode::NORMAL, |frame| CloseCode(frame.code.into())))
             }
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.feed.rest();
-                return None;
-            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => violation(&error),
         };
         self.finished = matches!(inbound, Inbound::Close(_) | Inbound::Violation(..));
@@ -93,15 +98,6 @@ fn violation(error: &Error) -> Inbound {
 #[derive(Debug, Default)]
 struct Feed {
     bytes: BytesMut,
-}
-
-impl Feed {
-    /// Everything is decoded: an idle connection keeps no buffer.
-    fn rest(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
-        }
-    }
 }
 
 impl Read for Feed {

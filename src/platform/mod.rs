@@ -1,0 +1,39 @@
+//! What needs unsafe code, and nothing else: the only room where it is allowed.
+#![allow(unsafe_code)]
+
+use mio::Poll;
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A poller as one descriptor of the runtime's: readable when any of its sockets is.
+///
+/// # Errors
+/// The runtime's own poller refuses it.
+pub(crate) fn await_poll(poll: Poll) -> io::Result<AsyncFd<Poll>> {
+    // SAFETY: a `Poll` owns its descriptor, gives out the same one always and closes it when it is dropped, which
+    // `AsyncFd` does after striking it out.
+    Ok(unsafe { AsyncFd::register_with_interest(poll, Interest::READABLE) }?)
+}
+
+/// A full socket, to wait until it takes bytes again.
+///
+/// # Errors
+/// The runtime's poller refuses it.
+pub(crate) fn await_socket(socket: Rc<TcpStream>) -> io::Result<AsyncFd<SharedSocket>> {
+    // SAFETY: the `Rc` keeps the socket, and so its one descriptor, open for as long as the `AsyncFd` lives.
+    Ok(unsafe { AsyncFd::register_with_interest(SharedSocket(socket), Interest::WRITABLE) }?)
+}
+
+/// A share of a socket, which stays open at least as long.
+#[derive(Debug)]
+pub(crate) struct SharedSocket(Rc<TcpStream>);
+
+impl AsRawFd for SharedSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
