@@ -12,7 +12,7 @@ use super::poller::Poller;
 use super::shell::Shell;
 use crate::clock;
 use crate::config::Settings;
-use crate::limits::{SENDS_PER_YIELD, TICK_SLOTS_PER_YIELD};
+use crate::limits::SENDS_PER_YIELD;
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -126,19 +126,6 @@ impl Shell {
             }
         } else {
             tokio::task::yield_now().await;
-        }
-    }
-
-    async fn tick(self: Rc<Self>) {
-        let mut seconds = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            seconds.tick().await;
-            let mut next = Some(0);
-            while let Some(slot) = next {
-                next =
-                    self.with(|core, sockets| core.tick(slot, TICK_SLOTS_PER_YIELD, clock::now(), sockets));
-                tokio::task::yield_now().await;
-            }
         }
     }
 

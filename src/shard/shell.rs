@@ -15,7 +15,7 @@ use crate::clock::{self, Moment};
 use crate::config::Settings;
 use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, Slot};
-use crate::limits::READ_BYTES;
+use crate::limits::{READ_BYTES, TICK_SLOTS_PER_YIELD};
 use crate::mailbox::Refused;
 use crate::platform::{self, SharedSocket};
 use crate::protocol::close::{CloseCode, Reason};
@@ -31,6 +31,7 @@ use std::io::{self, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
@@ -276,6 +277,20 @@ impl Shell {
         }
     }
 
+    /// What is to be done once a second, in turns.
+    pub(super) async fn tick(self: Rc<Self>) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            let mut next = Some(0);
+            while let Some(slot) = next {
+                next =
+                    self.with(|core, sockets| core.tick(slot, TICK_SLOTS_PER_YIELD, clock::now(), sockets));
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     /// Does at most so many of the commands that wait; returns how many it did.
     pub(super) fn take_commands(self: &Rc<Self>, max: usize) -> usize {
         for done in 0..max {
@@ -345,9 +360,8 @@ impl Shell {
         let chosen: Vec<ConnectionId> = self.core.borrow().connections(now).map(|report| report.id).collect();
         let chosen = chosen.into_iter().filter(|id| self.is_of(who, id.slot));
         let span_us = u64::try_from(until.since(now).as_micros()).unwrap_or(u64::MAX);
-        let mut planned: Vec<_> = chosen
-            .map(|id| (now + std::time::Duration::from_micros(fastrand::u64(..=span_us)), id))
-            .collect();
+        let mut planned: Vec<_> =
+            chosen.map(|id| (now + Duration::from_micros(fastrand::u64(..=span_us)), id)).collect();
         planned.sort_unstable_by_key(|(at, _)| *at);
         for (count, (_, id)) in planned.iter().enumerate() {
             let wait_ms = fastrand::u64(..=u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX));

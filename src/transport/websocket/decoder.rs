@@ -175,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn only_between_messages_is_it_idle() {
+        let message = [frame(0x01, b"half"), frame(0x89, b"ping"), frame(0x80, b"whole")].concat();
+        let mut decoder = Decoder::new(1_000);
+        for (at, byte) in message.iter().enumerate() {
+            decoder.feed(&[*byte]);
+            while decoder.next().is_some() {}
+            assert_eq!(decoder.is_idle(), at + 1 == message.len(), "after {} bytes", at + 1);
+        }
+    }
+
+    #[test]
     fn what_breaks_the_protocol_names_its_close_code() {
         let mut long = vec![0x81, 0x80 | 126];
         long.extend_from_slice(&2_000u16.to_be_bytes());
