@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::address::Address;
 use super::failure::Failure;
 
 /// How long connecting, and then the handshake, may take.
@@ -256,67 +257,6 @@ fn unconfirmed(why: &str) -> Failure {
     Failure::run(format!(
         "{why}: the last messages sent may not have been accepted; check the server and send them again"
     ))
-}
-
-/// A server's URL in its parts.
-#[derive(Debug, PartialEq, Eq)]
-struct Address<'a> {
-    /// `host:port` as it was typed.
-    authority: &'a str,
-    host: &'a str,
-    port: u16,
-    /// What a proxy wants before our paths; empty, or `/` and more, without a slash at the end.
-    prefix: &'a str,
-    /// Parameters for every request, such as a token; empty for none.
-    query: &'a str,
-}
-
-impl<'a> Address<'a> {
-    fn parse(url: &'a str) -> Result<Self, Failure> {
-        let shown = url.split('?').next().unwrap_or(url);
-        let wrong = |why: &str| {
-            Failure::usage(format!(
-                "{shown:?} {why}; give --url as ws://HOST:PORT, for example ws://127.0.0.1:7400"
-            ))
-        };
-        let Some(rest) = url.strip_prefix("ws://") else {
-            return Err(if url.starts_with("wss://") {
-                wrong("asks for TLS, which this client does not support yet")
-            } else {
-                wrong("is not a WebSocket URL")
-            });
-        };
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, port) = match authority.rsplit_once(':') {
-            // A colon inside the brackets of an IPv6 address is not the port's.
-            Some((host, port)) if !port.contains(']') => {
-                (host, port.parse().map_err(|_| wrong("has no valid port"))?)
-            }
-            _ => (authority, 80),
-        };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if host.is_empty() || host.contains('@') {
-            return Err(wrong("has no valid host"));
-        }
-        Ok(Self { authority, host, port, prefix: prefix.trim_end_matches('/'), query })
-    }
-
-    fn request(&self, path: &str) -> String {
-        let joint = match (self.query.is_empty(), path.contains('?')) {
-            (true, _) => "",
-            (false, false) => "?",
-            (false, true) => "&",
-        };
-        format!("ws://{}{}{path}{joint}{}", self.authority, self.prefix, self.query)
-    }
-}
-
-/// Without the query: a token must not end up in an error message.
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority, self.prefix)
-    }
 }
 
 #[cfg(test)]

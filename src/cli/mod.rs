@@ -1,10 +1,13 @@
 //! The command line: what was typed becomes one call. A command a file.
 
+mod address;
 mod check;
 mod client;
 mod demo;
 mod failure;
 mod feed;
+mod market;
+mod printer;
 mod publish;
 mod recording;
 mod replay;

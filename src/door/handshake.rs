@@ -93,7 +93,7 @@ fn understand(request: &Request, peer: SocketAddr, settings: &Settings) -> Resul
         }
     }
     if !target.wishes.iter().all(|wish| may_read(&wish.topic, is_local)) {
-        return Err(Refused::Entitlement("one of these topics is not for this session"));
+        return Err(Refused::Entitlement("one of these topics is not for this connection"));
     }
     Ok((target, uri.path().to_owned()))
 }

@@ -122,7 +122,7 @@ impl Session {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let too_large = bytes.len() > limits.operation_bytes;
         if too_large && !self.is_local {
-            // What may be larger is a publish, which this session may not; it is not even parsed.
+            // What may be larger is a publish, which this connection may not; it is not even parsed.
             return self.limited(now).unwrap_or_else(|| {
                 Action::Answer(refuse(&Tag::Native(OpId::Absent, Vec::new()), "too_large", TOO_LARGE))
             });
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Sets aside what this session may not read.
+    /// Sets aside what the connection may not read.
     fn subscribe(
         &self,
         wishes: Vec<Wish>,
@@ -191,7 +191,7 @@ impl Session {
         id: ConnectionId,
         mut tag: Tag,
     ) -> Action {
-        const MESSAGE: &str = "this topic is not for this session";
+        const MESSAGE: &str = "this topic is not for this connection";
         let (wishes, refused): (Vec<_>, Vec<_>) =
             wishes.into_iter().partition(|wish| may_read(&wish.topic, self.is_local));
         match &mut tag {
