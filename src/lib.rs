@@ -43,7 +43,7 @@
 //! |---|---|
 //! | `sequencer/publisher.rs` | a publisher offers; full is a value |
 //! | `mailbox/mod.rs`, `mailbox/doorbell.rs` | the bounded queue between threads, and its bells |
-//! | `sequencer/run.rs` | the sequencer's thread takes it, when every inbox has room |
+//! | `sequencer/run.rs` | the sequencer's thread takes it, when all before it is posted |
 //! | `sequencer/core.rs` | it gets its place; each shard that wants it is posted one `Arc` |
 //! | `shard/directory.rs` | through the snapshot of shard handles |
 //! | `shard/driver.rs` | the duty cycle of a shard's thread |
@@ -53,7 +53,7 @@
 //! | `shard/sockets.rs` | the write |
 //!
 //! Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
-//! whom does not fit). What is not data: `shard/connections.rs`, `subscriptions.rs`, `control.rs`, `tick.rs`.
+//! who does not fit). What is not data: `shard/connections.rs`, `subscriptions.rs`, `control.rs`, `tick.rs`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
 //! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).

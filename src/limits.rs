@@ -16,7 +16,7 @@ pub const LOG_LISTED_MAX: usize = 16 << 20;
 
 /// A frame over this size is never copied: it goes by reference and splits a run.
 pub const FRAME_COPIED_BYTES_MAX: usize = 16 << 10;
-/// What one gathering write copies together at most.
+/// What one gathering write copies together at most; a frame that is larger by itself goes alone.
 pub const GATHER_BYTES_MAX: usize = 256 << 10;
 /// Numbers a slot's list keeps its memory for once it is paid.
 pub const LISTED_KEPT: usize = 64;

@@ -261,8 +261,11 @@ impl Drop for Server {
 fn run_sequencer(core: Sequencer, requests: &Mailbox<Request>, directory: &Arc<Directory>, parker: &Parker) {
     let run = || crate::sequencer::run::run(core, requests, directory, parker);
     if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
-        tracing::error!("the sequencer panicked; nothing is published any more");
+        tracing::error!("the sequencer panicked; nothing is published any more: restart the server");
+        // Whoever waits, for room or for an answer, is told.
         requests.close();
+        while requests.take().is_some() {}
+        requests.vacancy.ring();
     }
 }
 
@@ -273,11 +276,13 @@ fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>)
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| driver::run(handle, publisher, settings)));
     match ran {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(shard = id, %error, "a shard could not start"),
+        Ok(Err(error)) => tracing::error!(shard = id, %error, "a shard failed; its connections are gone"),
         Err(_) => tracing::error!(shard = id, "a shard panicked; its connections are gone"),
     }
     inbox.close();
     commands.close();
+    while commands.take().is_some() {}
+    while inbox.take().is_some() {}
     inbox.vacancy.ring();
 }
 

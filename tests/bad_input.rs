@@ -581,7 +581,7 @@ async fn a_panic_closes_its_own_connection_only() {
     bystander.check(&server).await;
     assert_eq!(victim.next_json("a message before").await["data"], 2);
     victim.send_json(json!({"op": "panic"})).await;
-    assert_ne!(victim.until_closed().await, Some(1000));
+    assert_eq!(victim.until_closed().await, Some(1011));
     bystander.check(&server).await;
     let panics = ("stentor_connections_dropped_total", &[r#"reason="panic""#][..]);
     server.until_metric(panics.0, panics.1, 1.0).await;

@@ -4,6 +4,7 @@ use super::Settings;
 use crate::limits::{
     BATCH_BYTES_MAX, ENTRY_BYTES, GATHER_BYTES_MAX, LOG_BYTES_MAX, LOG_FRAMES_MAX, LOG_LISTED_MAX, READ_BYTES,
 };
+use crate::message::Encoding;
 
 /// Bytes a connection costs while nothing happens on it, all told: 3.0 KB of resident memory were measured.
 const IDLE_CONNECTION_BYTES: u64 = 3_072;
@@ -33,9 +34,12 @@ impl WorstCase {
         let limits = &settings.limits;
         let shards = settings.shard_count() as u64;
         let connections = connections as u64;
-        // One message may overshoot a log, and a queue takes one whatever its size.
-        let message = limits.message_bytes as u64 * 2;
-        let log = LOG_BYTES_MAX as u64 + message + LOG_FRAMES_MAX as u64 * 64 + LOG_LISTED_MAX as u64 * 4;
+        // One message may overshoot a log, and a queue takes one whatever its size; in an envelope control
+        // characters take six bytes each.
+        let message = limits.message_bytes as u64 * 6;
+        // A lane keeps the memory it has grown to, up to twice the log's bound.
+        let lanes = Encoding::COUNT as u64 * (2 * LOG_BYTES_MAX as u64 + message);
+        let log = lanes + LOG_FRAMES_MAX as u64 * 64 + LOG_LISTED_MAX as u64 * 4;
         let inbox = limits.inbox_bytes as u64 + message + limits.inbox_frames as u64 * 128;
         let queue = limits.queues_bytes_per_shard as u64 + message;
         let of_all_queues = connections * (limits.queue_bytes as u64 + message + ENTRY_BYTES as u64);
@@ -68,7 +72,7 @@ mod tests {
         let few = WorstCase::of(&settings, 1);
         let many = WorstCase::of(&settings, 1_000_000);
         assert!(few.queues < many.queues);
-        assert_eq!(many.queues, 2 * (256 << 20) + 2 * 2 * (1 << 20));
+        assert_eq!(many.queues, 2 * (256 << 20) + 2 * 6 * (1 << 20));
         assert!(many.total() > few.total());
     }
 }

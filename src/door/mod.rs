@@ -37,7 +37,8 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            // An IPv4 client of a dual-stack listener is an IPv4 client.
+            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; resting for a moment");

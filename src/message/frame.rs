@@ -20,6 +20,9 @@ pub const PONG: u8 = 0xA;
 /// The longest payload of a control frame, bytes.
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
 
+/// The longest reason of a close frame, bytes.
+pub const REASON_BYTES_MAX: usize = CONTROL_PAYLOAD_MAX - 2;
+
 /// Appends the header of a final frame with a payload of `len` bytes.
 pub fn put_header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     out.push(0x80 | opcode);
@@ -46,7 +49,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A close frame; a reason over 123 bytes is cut at a character.
 pub fn close(code: CloseCode, reason: &str) -> Vec<u8> {
-    let mut end = reason.len().min(CONTROL_PAYLOAD_MAX - 2);
+    let mut end = reason.len().min(REASON_BYTES_MAX);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }

@@ -33,7 +33,7 @@ pub(super) async fn list(
     let Query(Order { sort, limit }) =
         query.map_err(|error| Problem::bad_request("bad_request", error.body_text()))?;
     let of_shards = operator.ask_shards(|reply| Command::Connections { sort, limit, reply }).await?;
-    let mut ranked = of_shards.concat();
+    let mut ranked: Vec<_> = of_shards.into_iter().flat_map(|(_, ranked)| ranked).collect();
     keep_first(&mut ranked, limit);
     Ok(Json(Listed { connections: ranked.into_iter().map(|(_, line)| line).collect() }))
 }

@@ -1,6 +1,7 @@
 //! `GET /metrics`: the counters of all owners as Prometheus reads them (OpenMetrics text).
 
 use super::{Operator, Problem};
+use crate::ids::ShardId;
 use crate::protocol::close::Reason;
 use crate::sequencer::request::{Question, SequencerCounters};
 use crate::shard::command::Command;
@@ -31,7 +32,7 @@ pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response
 #[derive(Debug)]
 struct Snapshot {
     sequencer: SequencerCounters,
-    shards: Vec<Counters>,
+    shards: Vec<(ShardId, Counters)>,
 }
 
 /// Name, help, whether it only grows, value.
@@ -73,14 +74,14 @@ impl Collector for Snapshot {
         }
         for (name, help, grows, value) in SHARD {
             let mut metric = encoder.encode_descriptor(name, help, None, kind(*grows))?;
-            for (shard, counters) in self.shards.iter().enumerate() {
+            for (shard, counters) in &self.shards {
                 let labels = [("shard", shard.to_string())];
                 put(&mut metric.encode_family(&labels)?, *grows, value(counters))?;
             }
         }
         let help = "Connections that ended, by reason";
         let mut metric = encoder.encode_descriptor("connections_dropped", help, None, MetricType::Counter)?;
-        for (shard, counters) in self.shards.iter().enumerate() {
+        for (shard, counters) in &self.shards {
             for reason in Reason::ALL {
                 let labels = [("reason", reason.as_str().to_owned()), ("shard", shard.to_string())];
                 put(&mut metric.encode_family(&labels)?, true, counters.dropped[reason as usize])?;
@@ -104,7 +105,7 @@ impl Snapshot {
         of: fn(&Counters) -> &Powers,
     ) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (shard, counters) in self.shards.iter().enumerate() {
+        for (shard, counters) in &self.shards {
             let powers = of(counters);
             let last = Powers::BUCKETS - 1;
             let bound = |at: usize| if at == last { f64::INFINITY } else { (1u64 << at) as f64 };

@@ -120,15 +120,15 @@ impl Operator {
         }
     }
 
-    /// Asks every shard that runs; the answers come in the order of the shards.
+    /// Asks every shard that runs; each answer comes with whose it is.
     async fn ask_shards<T: Send + 'static>(
         &self,
         command: impl Fn(Reply<T>) -> Command,
-    ) -> Result<Vec<T>, Problem> {
+    ) -> Result<Vec<(ShardId, T)>, Problem> {
         let shards = self.directory.load().len() as ShardId;
         let asked = (0..shards).map(|shard| self.ask_shard(shard, &command));
         let answers = futures_util::future::try_join_all(asked).await?;
-        Ok(answers.into_iter().flatten().collect())
+        Ok((0..shards).zip(answers).filter_map(|(shard, answer)| Some((shard, answer?))).collect())
     }
 }
 

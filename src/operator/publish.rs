@@ -22,6 +22,10 @@ use tokio::sync::oneshot;
 
 /// How long a batch waits for room before the rest of it is rejected.
 const BATCH_PATIENCE: Duration = Duration::from_secs(5);
+/// Rejected lines that an answer lists.
+const REJECTED_LISTED: usize = 1_000;
+/// Lines handled between two yields.
+const LINES_PER_YIELD: usize = 256;
 
 #[derive(Serialize)]
 pub(super) struct PublishedLine {
@@ -60,7 +64,15 @@ pub(super) async fn one(
 #[derive(Serialize)]
 pub(super) struct Batch {
     accepted: usize,
+    /// The first so many of them.
     rejected: Vec<Rejected>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    rejected_unlisted: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What became of a line, once the sequencer has come to it.
@@ -93,6 +105,7 @@ pub(super) async fn batch(
     let bytes = read(body, BATCH_BYTES_MAX, "16 MiB a batch").await?;
     let mut waiting = Vec::new();
     let mut rejected = Vec::new();
+    let mut unlisted = 0;
     // Once there is no room, the rest is rejected without waiting: a line may not overtake those before it.
     let mut full = None;
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
@@ -110,6 +123,13 @@ pub(super) async fn batch(
                 rejected.push(Rejected { line: at + 1, why: problem.body });
             }
         }
+        if at % LINES_PER_YIELD == 0 {
+            tokio::task::yield_now().await;
+        }
+        if rejected.len() > REJECTED_LISTED {
+            rejected.pop();
+            unlisted += 1;
+        }
     }
     let mut accepted = 0;
     for (line, told) in waiting {
@@ -120,7 +140,9 @@ pub(super) async fn batch(
         }
     }
     rejected.sort_by_key(|rejected| rejected.line);
-    Ok(Json(Batch { accepted, rejected }))
+    unlisted += rejected.len().saturating_sub(REJECTED_LISTED);
+    rejected.truncate(REJECTED_LISTED);
+    Ok(Json(Batch { accepted, rejected, rejected_unlisted: unlisted }))
 }
 
 /// Posts a line, with patience; what comes back tells what became of it.
@@ -141,7 +163,7 @@ async fn post_line(operator: &Operator, line: &[u8]) -> Result<Told, Problem> {
 
 fn entitled(peer: SocketAddr) -> Result<(), Problem> {
     let message = "only peers on loopback may publish";
-    if peer.ip().is_loopback() {
+    if peer.ip().to_canonical().is_loopback() {
         Ok(())
     } else {
         Err(Problem::new(StatusCode::FORBIDDEN, "not_entitled", message))

@@ -55,6 +55,10 @@ impl OpId {
         *self == Self::Absent
     }
 
+    pub(crate) fn weight(&self) -> usize {
+        if let Self::Text(text) = self { text.len() } else { 0 }
+    }
+
     fn from_json(value: Option<Value>) -> Option<Self> {
         match value {
             None => Some(Self::Absent),

@@ -1,5 +1,6 @@
 //! What the server says in text: acks, errors and events, in the words of the dialect that asked.
 
+use crate::message::frame::REASON_BYTES_MAX;
 use crate::protocol::class::Class;
 use crate::protocol::operation::OpId;
 use crate::protocol::outcome::{Outcome, Published, Recovery, Refusal};
@@ -10,12 +11,26 @@ use std::collections::BTreeMap;
 /// How an operation's answer is to be worded; travels with the request and comes back with the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tag {
-    /// Not at all: subscriptions in the URL. Only refusals are told.
+    /// Not at all: subscriptions in the URL, publishes without an id. Only what went wrong is told.
     Silent,
     /// As Stentor's own protocol does, with what was refused before it reached the sequencer.
     Native(OpId, Vec<Rejection>),
     /// As Binance does.
     Binance(OpId),
+}
+
+impl Tag {
+    /// Bytes it holds beside itself.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Silent => 0,
+            Self::Native(id, rejected) => {
+                id.weight()
+                    + rejected.iter().map(|one| one.topic.len() + one.message.len() + 64).sum::<usize>()
+            }
+            Self::Binance(id) => id.weight(),
+        }
+    }
 }
 
 /// One topic of an operation that is not granted, and why.
@@ -245,8 +260,12 @@ pub(crate) fn heartbeat<'a>(heads: impl Iterator<Item = (&'a TopicName, u64)>) -
 }
 
 /// The reason of a 4001: where to resume, as `since` takes it.
+///
+/// A topic that does not fit a close frame with it is left out: half a name would be another.
 pub(crate) fn slow_consumer(topic: &TopicName, epoch: impl std::fmt::Display, seq: u64) -> String {
-    format!("slow consumer last={epoch}:{seq} topic={topic}")
+    let place = format!("slow consumer last={epoch}:{seq}");
+    let whole = format!("{place} topic={topic}");
+    if whole.len() <= REASON_BYTES_MAX { whole } else { place }
 }
 
 fn json(value: &impl Serialize) -> String {

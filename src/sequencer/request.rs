@@ -178,10 +178,18 @@ pub(crate) struct PublishedFor {
 impl Weigh for Request {
     fn weight(&self) -> usize {
         match self {
-            Self::Publish { topic, payload, .. } => topic.as_str().len() + payload.len(),
-            Self::Subscribe { wishes, .. } => wishes.iter().map(|wish| wish.topic.as_str().len() + 48).sum(),
-            Self::Unsubscribe { topics, .. } => topics.iter().map(|topic| topic.as_str().len() + 16).sum(),
-            Self::List { .. } | Self::Leave { .. } | Self::Ask(_) => 0,
+            Self::Publish { topic, payload, receipt } => {
+                let tag = if let Some(Receipt::Connection(_, tag)) = receipt { tag.weight() } else { 0 };
+                topic.as_str().len() + payload.len() + tag
+            }
+            Self::Subscribe { wishes, tag, .. } => {
+                wishes.iter().map(|wish| wish.topic.as_str().len() + 48).sum::<usize>() + tag.weight()
+            }
+            Self::Unsubscribe { topics, tag, .. } => {
+                topics.iter().map(|topic| topic.as_str().len() + 16).sum::<usize>() + tag.weight()
+            }
+            Self::List { tag, .. } => tag.weight(),
+            Self::Leave { .. } | Self::Ask(_) => 0,
         }
     }
 }
@@ -190,9 +198,11 @@ impl Weigh for Delivery {
     fn weight(&self) -> usize {
         match self {
             Self::Message(message) => message.payload.len(),
-            Self::Subscribed(answer) => answer.outcomes.len() * 64,
-            Self::Unsubscribed(answer) => answer.topics.len() * 32,
-            Self::List(..) | Self::Published(_) | Self::End => 0,
+            Self::Subscribed(answer) => answer.outcomes.len() * 64 + answer.tag.weight(),
+            Self::Unsubscribed(answer) => answer.topics.len() * 32 + answer.tag.weight(),
+            Self::List(_, tag) => tag.weight(),
+            Self::Published(receipt) => receipt.tag.weight(),
+            Self::End => 0,
         }
     }
 }

@@ -115,7 +115,7 @@ impl Shard {
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.
     pub(super) fn bound_the_shard(&mut self, now: Moment, sockets: &mut impl Sockets) {
-        while self.queued.bytes > self.limits.queues_bytes_per_shard {
+        while self.queued.bytes > self.limits.queues_bytes_per_shard && self.counters.blocked > 0 {
             let blocked = self.writers.iter().filter(|(slot, _)| self.hot[*slot].state == State::Blocked);
             let queues = blocked.filter_map(|(slot, writer)| Some((writer.outbound.as_ref()?.bytes(), slot)));
             let Some((_, furthest)) = queues.max() else { return };

@@ -1,6 +1,7 @@
 //! Frames from outside the log: answers, notices, pings, pongs, closes.
 //!
-//! They are never dropped. All but pings and pongs come after what the log still owes the connection.
+//! While a connection is open none is dropped; nothing follows a close. All but pings and pongs come after what
+//! the log still owes the connection.
 
 use super::core::Shard;
 use super::outbound::{Control, Entry, Outbound};
@@ -16,7 +17,8 @@ use crate::sequencer::request::PublishedFor;
 impl Shard {
     /// An operation has been taken whose answer is owed from now on.
     pub(crate) fn owe_answer(&mut self, slot: Slot) {
-        self.writers[slot as usize].answers_owed += 1;
+        let owed = &mut self.writers[slot as usize].answers_owed;
+        *owed = owed.saturating_add(1);
     }
 
     /// True exactly when what the connection sent next may be acted on: its handshake is answered, it is owed few

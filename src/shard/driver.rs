@@ -37,13 +37,16 @@ pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Setti
         let (poller, watch) = Poller::new()?;
         let shell = Rc::new(Shell::new(handle, publisher, settings, watch));
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
-        tokio::task::spawn_local(shell.clone().resume_stalled());
-        tokio::task::spawn_local(shell.clone().post_waiting());
-        tokio::task::spawn_local(shell.clone().tick());
+        let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
+        let posting = tokio::task::spawn_local(shell.clone().post_waiting());
+        let ticking = tokio::task::spawn_local(shell.clone().tick());
         tokio::select! {
             () = shell.work() => Ok(()),
-            // Only a failure ends it.
-            _ = reading => Err(io::Error::other("the reading task failed")),
+            // Only a failure ends one of these, and a shard without it is none.
+            _ = reading => Err(io::Error::other("reading ended")),
+            _ = resuming => Err(io::Error::other("resuming ended")),
+            _ = posting => Err(io::Error::other("posting ended")),
+            _ = ticking => Err(io::Error::other("ticking ended")),
         }
     })
 }

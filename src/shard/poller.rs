@@ -39,18 +39,19 @@ impl Poller {
         Ok((Self { poll, events: Events::with_capacity(EVENTS) }, Watch { registry }))
     }
 
-    /// Waits until some socket has something, and names each.
+    /// Waits until some socket has something, and names those; the next call names more, if there are.
     pub(super) async fn ready(&mut self, mut name: impl FnMut(Slot)) -> io::Result<()> {
         let mut guard = self.poll.readable_mut().await?;
-        loop {
-            guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO))?;
-            if self.events.is_empty() {
-                break;
-            }
-            self.events.iter().for_each(|event| name(event.token().0 as Slot));
+        guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO))?;
+        let mut named = 0;
+        for event in &self.events {
+            name(event.token().0 as Slot);
+            named += 1;
         }
-        // What comes after the look above makes the descriptor ready anew.
-        guard.clear_ready();
+        if named < EVENTS {
+            // That was all; what comes after this look makes the descriptor ready anew.
+            guard.clear_ready();
+        }
         Ok(())
     }
 }

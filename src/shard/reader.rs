@@ -35,7 +35,7 @@ pub(super) struct Inlet {
     session: Session,
     /// While a message is half-read.
     decoder: Option<Box<Decoder>>,
-    /// A publish that found no room; nothing more is read before it has gone.
+    /// A request on its way to the sequencer; nothing more is read before it has found room there.
     held: Option<Box<Request>>,
     /// True exactly when what still comes is thrown away: unread bytes would turn the close into a reset.
     is_discarding: bool,
@@ -50,7 +50,7 @@ enum Served {
     Idle,
     /// It has had its turn.
     More,
-    /// It holds a publish until the sequencer has room.
+    /// It holds a request until the sequencer has room.
     Stalled,
     /// It may not be read until the core says so.
     Paused,
@@ -90,7 +90,7 @@ impl Shell {
         }
     }
 
-    /// Connections that hold a publish go on when the sequencer has room.
+    /// Connections that hold a request go on when the sequencer has room.
     pub(super) async fn resume_stalled(self: Rc<Self>) {
         loop {
             self.stalled_bell.notified().await;
@@ -140,6 +140,8 @@ impl Shell {
         match served {
             Served::More => self.make_ready(slot),
             Served::Stalled => {
+                // It is we who do not read: its silence is not its own.
+                self.with(|core, _| core.heard(slot, 0, clock::now()));
                 self.stalled.borrow_mut().push(slot);
                 self.stalled_bell.notify_one();
             }
@@ -158,7 +160,10 @@ impl Shell {
                         inlet.held = Some(Box::new(request));
                         return Served::Stalled;
                     }
-                    Err(Refused::Closed(_)) => inlet.is_discarding = true,
+                    Err(Refused::Closed(_)) => {
+                        self.close_for_shutdown(inlet.id);
+                        inlet.is_discarding = true;
+                    }
                 }
             }
             if !inlet.is_discarding {
@@ -229,17 +234,13 @@ impl Shell {
                 }
             }
             Action::Post { request, heartbeat_s } => {
-                let is_here = self.with(|core, _| {
-                    let is_here = core.is_here(id);
-                    if is_here {
+                self.with(|core, _| {
+                    if core.is_here(id) {
                         core.owe_answer(slot);
                         heartbeat_s.into_iter().for_each(|every_s| core.set_heartbeat(slot, every_s, now));
                     }
-                    is_here
                 });
-                if is_here {
-                    self.post(request, None);
-                }
+                inlet.held = Some(Box::new(request));
             }
             Action::Nothing => {}
             Action::Panic => panic!("asked to, by the panic operation"),

@@ -43,10 +43,10 @@ pub(super) struct Shell {
     pub(super) handle: ShardHandle,
     pub(super) publisher: Publisher,
     pub(super) settings: Arc<Settings>,
-    /// Requests that found the sequencer's queue full, in order; at most one pause of reading a connection.
-    waiting: RefCell<VecDeque<Waiting>>,
+    /// Connections whose URL's subscriptions found the sequencer's queue full, in order; not read meanwhile.
+    waiting: RefCell<VecDeque<Greeting>>,
     waiting_bell: Notify,
-    /// True exactly when the poster has something in hand or waiting: others queue behind it.
+    /// True exactly when the poster has one in hand or waiting: others queue behind it.
     is_posting: Cell<bool>,
     watch: Watch,
     /// The reading side of every connection, by slot; taken out while it is served.
@@ -65,12 +65,12 @@ pub(super) struct Shell {
     pub(super) finish_by: Cell<Moment>,
 }
 
-/// A request on its way to the sequencer.
+/// A handshake to be answered once the URL's subscriptions are posted.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) request: Request,
-    /// The connection whose handshake may be answered once the request is posted.
-    pub(super) greeting: Option<(ConnectionId, Vec<u8>)>,
+struct Greeting {
+    id: ConnectionId,
+    answer: Vec<u8>,
+    request: Request,
 }
 
 impl Shell {
@@ -148,45 +148,43 @@ impl Shell {
         }
     }
 
-    /// Posts a request that may not fail; behind others that wait, if there are any.
-    pub(super) fn post(self: &Rc<Self>, request: Request, greeting: Option<(ConnectionId, Vec<u8>)>) {
-        if !self.is_posting.get() {
-            match self.publisher.post(request) {
-                Ok(()) | Err(Refused::Closed(_)) => self.greet(greeting),
-                Err(Refused::Full(request)) => self.wait(Waiting { request, greeting }),
+    /// Posts a URL's subscriptions, then answers the handshake; behind others that wait, if there are any.
+    fn greet_behind(self: &Rc<Self>, id: ConnectionId, answer: Vec<u8>, request: Request) {
+        let refused =
+            if self.is_posting.get() { Err(Refused::Full(request)) } else { self.publisher.post(request) };
+        match refused {
+            Ok(()) => self.greet(id, answer),
+            Err(Refused::Full(request)) => {
+                self.waiting.borrow_mut().push_back(Greeting { id, answer, request });
+                self.is_posting.set(true);
+                self.waiting_bell.notify_one();
             }
-        } else {
-            self.wait(Waiting { request, greeting });
+            // Going down: a handshake that is not answered says so.
+            Err(Refused::Closed(_)) => self.with(|core, _| core.end(id.slot, Reason::Shutdown, true)),
         }
-    }
-
-    fn wait(&self, waiting: Waiting) {
-        self.waiting.borrow_mut().push_back(waiting);
-        self.is_posting.set(true);
-        self.waiting_bell.notify_one();
     }
 
     /// The poster: sends what waits, in order, as the sequencer makes room.
     pub(super) async fn post_waiting(self: Rc<Self>) {
         loop {
-            while let Some(waiting) = self.take_waiting() {
-                // Closed means that the server is going down, and nobody waits for the answer any more.
-                let _ = self.publisher.send(waiting.request).await;
-                self.greet(waiting.greeting);
+            while let Some(Greeting { id, answer, request }) = self.take_waiting() {
+                if self.publisher.send(request).await.is_ok() {
+                    self.greet(id, answer);
+                } else {
+                    self.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Shutdown, true)));
+                }
                 self.is_posting.set(!self.waiting.borrow().is_empty());
             }
             self.waiting_bell.notified().await;
         }
     }
 
-    fn take_waiting(&self) -> Option<Waiting> {
+    fn take_waiting(&self) -> Option<Greeting> {
         self.waiting.borrow_mut().pop_front()
     }
 
-    fn greet(self: &Rc<Self>, greeting: Option<(ConnectionId, Vec<u8>)>) {
-        if let Some((id, answer)) = greeting {
-            self.with(|core, sockets| core.greet(id, answer, clock::now(), sockets));
-        }
+    fn greet(self: &Rc<Self>, id: ConnectionId, answer: Vec<u8>) {
+        self.with(|core, sockets| core.greet(id, answer, clock::now(), sockets));
     }
 
     /// Takes in a socket that has passed the door.
@@ -217,10 +215,10 @@ impl Shell {
         }
         self.admit_inlet(Inlet::new(id, stream, session));
         if target.wishes.is_empty() {
-            self.greet(Some((id, answer)));
+            self.greet(id, answer);
         } else {
             let request = Request::Subscribe { connection: id, tag: Tag::Silent, wishes: target.wishes };
-            self.post(request, Some((id, answer)));
+            self.greet_behind(id, answer, request);
         }
     }
 
@@ -231,6 +229,16 @@ impl Shell {
             inlets.resize_with(slot + 1, || None);
         }
         inlets[slot] = Some(Box::new(inlet));
+    }
+
+    /// Closes a connection because the server goes down.
+    pub(super) fn close_for_shutdown(self: &Rc<Self>, id: ConnectionId) {
+        let (reason, code) = (Reason::Shutdown, CloseCode::RESTART);
+        self.with(|core, sockets| {
+            if core.is_here(id) {
+                core.close(id.slot, reason, code, "restart", clock::now(), sockets);
+            }
+        });
     }
 
     /// Closes a connection whose own code has panicked; it is counted, and no other is touched.
@@ -374,18 +382,7 @@ impl Shell {
             while clock::now() < at {
                 tokio::time::sleep(at - clock::now()).await;
             }
-            self.with(|core, sockets| {
-                if core.is_here(id) {
-                    core.close(
-                        id.slot,
-                        Reason::Shutdown,
-                        CloseCode::RESTART,
-                        "restart",
-                        clock::now(),
-                        sockets,
-                    );
-                }
-            });
+            self.close_for_shutdown(id);
         }
         done.send(());
     }

@@ -9,6 +9,7 @@ use crate::protocol::class::Class;
 use crate::protocol::outcome::{Outcome, Refusal};
 use crate::protocol::reply::{self, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
+use std::collections::BTreeSet;
 
 impl Shard {
     pub(super) fn subscribed(&mut self, mut answer: Subscribed, now: Moment, sockets: &mut impl Sockets) {
@@ -51,15 +52,16 @@ impl Shard {
     /// An operation of Binance's is done or fails whole: with one topic too many, none of them is granted.
     fn refuse_whole(&mut self, slot: Slot, outcomes: &mut [Outcome]) {
         let held = &self.writers[slot as usize].subscriptions;
-        let grants = || outcomes.iter().filter_map(|outcome| outcome.granted.ok());
-        let more = grants().filter(|grant| held.binary_search(&grant.id).is_err()).count();
-        let is_refused = outcomes.iter().any(|outcome| outcome.granted.is_err());
-        if is_refused || held.len() + more > self.limits.topics_per_connection {
-            for outcome in outcomes {
-                if let Ok(grant) = outcome.granted {
-                    outcome.granted = Err(Refusal::TopicsPerConnection);
-                    self.leave_later(grant.id);
-                }
+        let grants = outcomes.iter().filter_map(|outcome| outcome.granted.ok());
+        let more: BTreeSet<_> =
+            grants.map(|grant| grant.id).filter(|id| held.binary_search(id).is_err()).collect();
+        let is_too_many = held.len() + more.len() > self.limits.topics_per_connection;
+        let refusal = outcomes.iter().find_map(|outcome| outcome.granted.err());
+        let Some(refusal) = refusal.or(is_too_many.then_some(Refusal::TopicsPerConnection)) else { return };
+        for outcome in outcomes {
+            if let Ok(grant) = outcome.granted {
+                outcome.granted = Err(refusal);
+                self.leave_later(grant.id);
             }
         }
     }
@@ -69,6 +71,10 @@ impl Shard {
             return;
         }
         let slot = answer.connection.slot;
+        self.pay(slot, now, sockets);
+        if !self.is_here(answer.connection) {
+            return;
+        }
         for topic in answer.topics.iter().filter_map(|(_, topic)| *topic) {
             let writer = &mut self.writers[slot as usize];
             if let Ok(at) = writer.subscriptions.binary_search(&topic) {
