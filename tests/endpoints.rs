@@ -453,3 +453,15 @@ async fn silence_is_pinged_and_then_closed_4003() {
     let (code, text) = tokio::join!(ending, answering.next_text("a message after the other's end"));
     assert_eq!((code, text.as_str()), (4003, "still here"));
 }
+
+/// Proves: a client on IPv4 loopback is local to a dual-stack listener too, which sees it as `::ffff:127.0.0.1`.
+#[tokio::test]
+async fn loopback_is_loopback_on_a_dual_stack_listener() {
+    let any = "[::]:0".parse().unwrap();
+    // A machine without IPv6 has no such listener.
+    let Ok(server) = stentor::Server::builder().listen(any).admin(any).shards(1).start() else { return };
+    let address = format!("127.0.0.1:{}", server.websocket_address().port());
+    let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let shaken = tokio_tungstenite::client_async(format!("ws://{address}/publish/t"), stream).await;
+    assert!(shaken.is_ok(), "{:?}", shaken.err());
+}

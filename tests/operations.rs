@@ -564,3 +564,31 @@ async fn an_array_is_no_operation() {
     let answer = client.next_json("an error").await;
     assert_eq!((&answer["event"], &answer["code"]), (&json!("error"), &json!("bad_request")), "{answer}");
 }
+
+/// Proves: what a connection asks reaches the sequencer in the order it was asked, also when that has hardly any
+/// room: a publish never overtakes the subscribe before it, so the client gets its own message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_does_not_overtake_the_subscribe_before_it() {
+    const ROUNDS: usize = 400;
+    let server = TestServer::with(|settings| {
+        settings.limits.sequencer_frames = 2;
+        settings.limits.operations_burst = 10_000;
+    });
+    let noise = server.publisher();
+    let noise = tokio::spawn(async move {
+        loop {
+            while noise.publish("noise", "x").unwrap() == stentor::Accepted::Yes {}
+            noise.ready().await;
+        }
+    });
+    let mut client = server.connect("/ws").await;
+    for number in 0..ROUNDS {
+        let topic = format!("t.{number}");
+        client.send_json(json!({"op": "subscribe", "args": [topic]})).await;
+        client.send_json(json!({"op": "publish", "topic": topic, "data": number})).await;
+        let ack = client.next_json("the ack").await;
+        assert_eq!((&ack["op"], &ack["ok"][0]["seq"]), (&json!("subscribe"), &json!(0)), "{ack}");
+        assert_eq!(client.next_text("its own message").await, number.to_string());
+    }
+    noise.abort();
+}
