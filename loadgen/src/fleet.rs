@@ -14,7 +14,7 @@ use crate::cost::{ThreadProbe, ThreadTime};
 use crate::handshake::OpenError;
 use crate::limits::{DESCRIPTORS_SPARE, HANDSHAKES_IN_FLIGHT};
 use crate::progress::Phase;
-use crate::receiver::{Receiver, Share};
+use crate::receiver::{Pace, Receiver, Share};
 use crate::report::thousands;
 use crate::subscriber::Harvest;
 use crate::tally::{Received, ReceiverTally};
@@ -30,6 +30,10 @@ pub(crate) struct Muster {
     pub(crate) url: String,
     /// The first sequence that belongs into the histogram.
     pub(crate) measured_from: u32,
+    /// How they read; slow ones belong to one thread.
+    pub(crate) pace: Pace,
+    /// Connections that another fleet of the run has opened.
+    pub(crate) others: usize,
 }
 
 /// Why not all subscribers stand.
@@ -62,7 +66,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts the threads and waits until all connections stand.
     pub(crate) async fn open(muster: &Muster, clock: Clock, phase: &Phase) -> Result<Self, FleetError> {
-        raise_descriptors(muster.connections)?;
+        raise_descriptors(muster.connections + muster.others)?;
         let started = shares(muster).map(|share| Receiver::start(share, clock));
         let mut receivers = started.collect::<io::Result<Vec<_>>>().map_err(FleetError::Thread)?;
         let tallies: Vec<_> = receivers.iter().map(Receiver::tally).collect();
@@ -112,12 +116,13 @@ fn shares(muster: &Muster) -> impl Iterator<Item = Share> {
     (0..threads).map(move |thread| {
         let first = connections * thread / threads;
         Share {
-            first,
+            first: muster.others + first,
             count: connections * (thread + 1) / threads - first,
             in_flight: (HANDSHAKES_IN_FLIGHT / threads).max(1),
             server: muster.server,
             url: muster.url.clone(),
             measured_from: muster.measured_from,
+            pace: muster.pace,
         }
     })
 }
@@ -138,14 +143,16 @@ mod tests {
     fn shares_are_even_and_cover_everybody_once() {
         for (connections, threads) in [(1, 1), (10, 3), (10_000, 7), (5, 5)] {
             let server = SocketAddr::from(([127, 0, 0, 1], 1));
-            let muster = Muster { connections, threads, server, url: String::new(), measured_from: 0 };
-            let mut next = 0;
+            let (pace, others) = (Pace::Prompt, 7);
+            let url = String::new();
+            let muster = Muster { connections, threads, server, url, measured_from: 0, pace, others };
+            let mut next = others;
             for share in shares(&muster) {
                 assert_eq!(share.first, next);
                 assert!(share.count.abs_diff(connections / threads) <= 1);
                 next += share.count;
             }
-            assert_eq!(next, connections);
+            assert_eq!(next, others + connections);
         }
     }
 }

@@ -78,3 +78,20 @@ const _: () = assert!(ON_GRID_NS < OWN_LAG_MAX_NS);
 
 /// Latencies are kept from 1 us to this, in microseconds, with three digits.
 pub(crate) const LATENCY_US_MAX: u64 = 60_000_000;
+
+/// The floor reads this much from its publisher at once.
+pub(crate) const FLOOR_READ_BYTES: usize = 64 * 1024;
+/// The coalescing floor sends at least every so many bytes: a loopback socket takes ten times this without a word.
+pub(crate) const FLOOR_BATCH_BYTES: usize = 256 * 1024;
+
+/// A trickling subscriber reads this much
+pub(crate) const TRICKLE_BYTES: usize = 1_024;
+/// each time this has passed.
+pub(crate) const TRICKLE_EVERY: Duration = Duration::from_millis(100);
+
+/// The knee lies between two rates that differ by no more than this factor.
+pub(crate) const KNEE_PRECISION: f64 = 1.05;
+/// A rate has failed when it failed so often: one hiccup of the machine at a low rate would end the search there.
+pub(crate) const KNEE_TRIES: u32 = 2;
+/// When the first rate fails, so many halvings of it are tried.
+pub(crate) const KNEE_HALVINGS: u32 = 5;

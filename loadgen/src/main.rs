@@ -9,12 +9,17 @@
 //!        └────── scenario (phases, drain) ◀────────┘   ▸ report ▸ table or JSON
 //! ```
 
+mod against_floor;
 mod cli;
 mod clock;
 mod cost;
+mod drive;
 mod fleet;
+mod floor;
 mod frame;
 mod handshake;
+mod knee;
+mod knee_report;
 mod limits;
 mod measure;
 mod pace;
@@ -24,6 +29,7 @@ mod receiver;
 mod report;
 mod scenario;
 mod server;
+mod slow_figures;
 mod stamp;
 mod subscriber;
 mod table;
@@ -37,30 +43,11 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-use cli::{NoPlan, Peer, Plan};
-use clock::Clock;
-use progress::Progress;
-use report::Report;
-use server::{Server, SpawnError};
-use target::{Target, TargetError};
+use cli::{NoPlan, Plan};
+use drive::{Failure, Outcome, drive, interrupted};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Run(#[from] scenario::fanout::RunError),
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    #[error("the spawned server gave an address that cannot be used: {0}")]
-    Address(#[from] TargetError),
-    #[error("interrupted by {0}")]
-    Interrupted(&'static str),
-    #[error("cannot start: {0}")]
-    Start(#[from] io::Error),
-}
 
 fn main() -> ExitCode {
     let plan = match cli::parse(std::env::args_os()) {
@@ -71,76 +58,34 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let report = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(drive(&plan)),
-        Err(error) => Err(error.into()),
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
     };
-    match report {
-        Ok(report) => conclude(&report, plan.json),
-        Err(failure) => {
-            eprintln!("stentor-loadgen: {failure}");
-            ExitCode::FAILURE
+    match plan {
+        Plan::Drive { work, peer, json } => match runtime.block_on(drive(&work, &peer)) {
+            Ok(outcome) => conclude(&outcome, json),
+            Err(failure) => failed(&failure),
+        },
+        Plan::BeFloor { coalesce } => {
+            let served = runtime.block_on(floor::serve(coalesce, async { interrupted().await.map(drop) }));
+            served.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
         }
     }
 }
 
-/// Runs the scenario against a server that runs, or one that is started for it and ended whatever happens.
-async fn drive(plan: &Plan) -> Result<Report, Failure> {
-    let clock = Clock::start();
-    match &plan.peer {
-        Peer::Running { target, pid } => {
-            let run = async { Ok(plan.fanout.run(target, *pid, clock, Progress::new()).await?) };
-            unless_interrupted(run).await
-        }
-        Peer::Spawned { path, args } => {
-            let server = unless_interrupted(async { Ok(Server::spawn(path, args).await?) }).await?;
-            let run = async {
-                let target = Target::parse(&server.url)?;
-                Ok(plan.fanout.run(&target, Some(server.pid), clock, Progress::new()).await?)
-            };
-            let report = unless_interrupted(run).await;
-            if let Err(bad_end) = server.stop().await {
-                eprintln!("stentor-loadgen: {bad_end}");
-            }
-            report
-        }
-    }
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("stentor-loadgen: {failure}");
+    ExitCode::FAILURE
 }
 
-async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::select! {
-        done = work => done,
-        signal = interrupted() => Err(Failure::Interrupted(signal?)),
-    }
-}
-
-#[cfg(unix)]
-async fn interrupted() -> io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.map(|()| "Ctrl-C"),
-        _ = terminate.recv() => Ok("SIGTERM"),
-    }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() -> io::Result<&'static str> {
-    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
-}
-
-fn conclude(report: &Report, json: bool) -> ExitCode {
-    let text = if json {
-        // Only numbers, texts and maps with text keys: it cannot fail.
-        serde_json::to_string(report).unwrap_or_default()
-    } else {
-        table::render(report)
-    };
-    if let Some(reason) = &report.invalid_reason {
+fn conclude(outcome: &Outcome, json: bool) -> ExitCode {
+    if let Some(reason) = outcome.invalid_reason() {
         eprintln!("stentor-loadgen: not a valid measurement: {reason}");
     }
+    let text = if json { outcome.json() } else { outcome.table() };
     let shown = printed(&format!("{text}\n"));
-    match report.failure() {
+    match outcome.failure() {
         None => shown,
         Some(line) => {
             eprintln!("stentor-loadgen: {line}");

@@ -32,6 +32,11 @@ impl Progress {
         Self { terminal: std::io::stderr().is_terminal() }
     }
 
+    /// Says which part of a longer run begins.
+    pub(crate) fn part(self, name: &str) {
+        eprintln!("-- {name}");
+    }
+
     /// Begins a phase that counts to `total`.
     pub(crate) fn phase(self, name: &'static str, total: u64) -> Phase {
         let bar = self.terminal.then(|| {

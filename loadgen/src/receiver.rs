@@ -1,26 +1,37 @@
 //! A receiver thread: opens its share of the subscribers, reads them until told to finish, hands over what they received.
 //!
 //! Contract: one thread, one current-thread runtime, one [`Shard`]; nothing is shared with other receivers. It ends by itself
-//! when its handle is dropped, at whatever point it is.
+//! when its handle is dropped, at whatever point it is. Slow subscribers are read to their end only when told to finish.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::cost::ThreadProbe;
-use crate::handshake::{OpenError, open};
-use crate::limits::GOODBYE;
+use crate::handshake::{OpenError, Opened, open};
+use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, TRICKLE_BYTES, TRICKLE_EVERY};
 use crate::subscriber::{Harvest, Shard};
 use crate::tally::ReceiverTally;
 use crate::target::source_for;
+
+/// How the subscribers of a thread read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Whatever comes, at once.
+    Prompt,
+    /// The first `stalled` of them nothing, the others a little now and then.
+    Slow { stalled: usize },
+}
 
 /// What one thread has to open, and how it has to judge it.
 #[derive(Clone, Debug)]
@@ -37,6 +48,8 @@ pub(crate) struct Share {
     pub(crate) url: String,
     /// The first sequence that belongs into the histogram.
     pub(crate) measured_from: u32,
+    /// How they read.
+    pub(crate) pace: Pace,
 }
 
 /// The owner's end of a receiver thread.
@@ -96,15 +109,32 @@ async fn run(
 ) {
     let shard = Rc::new(RefCell::new(shard));
     let mut readers = JoinSet::new();
+    let take_over = |opened| {
+        let index = shard.borrow_mut().add(opened);
+        if share.pace == Pace::Prompt {
+            readers.spawn_local(read(Rc::clone(&shard), index));
+        }
+    };
     let opened = tokio::select! {
-        opened = open_all(&share, &shard, &mut readers) => opened,
+        opened = open_all(&share, take_over) => opened,
         _ = &mut finish => return,
     };
     let failed = opened.is_err();
     if ready.send(opened.map(|()| ThreadProbe::current())).is_err() || failed {
         return;
     }
-    let Ok(published) = finish.await else { return };
+    let published = match share.pace {
+        Pace::Prompt => finish.await,
+        Pace::Slow { stalled } => tokio::select! {
+            published = &mut finish => published,
+            () = trickle(&shard, stalled..share.count) => return,
+        },
+    };
+    let Ok(published) = published else { return };
+    if share.pace != Pace::Prompt {
+        read_out(&shard, share.count, published).await;
+        (0..share.count).for_each(|index| drop(readers.spawn_local(read(Rc::clone(&shard), index))));
+    }
     let received = shard.borrow_mut().harvest(published);
     if harvest.send(received).is_err() {
         return;
@@ -115,11 +145,7 @@ async fn run(
 }
 
 /// Opens the share with a bounded number of handshakes at once; the first failure ends it.
-async fn open_all(
-    share: &Share,
-    shard: &Rc<RefCell<Shard>>,
-    readers: &mut JoinSet<()>,
-) -> Result<(), OpenError> {
+async fn open_all(share: &Share, mut take_over: impl FnMut(Opened)) -> Result<(), OpenError> {
     let share = Rc::new(share.clone());
     let next = Rc::new(Cell::new(0));
     let mut openers = JoinSet::new();
@@ -138,10 +164,45 @@ async fn open_all(
     }
     drop(opened_sender);
     while let Some(result) = opened.recv().await {
-        let index = shard.borrow_mut().add(result?);
-        let shard = Rc::clone(shard);
-        readers
-            .spawn_local(async move { while poll_fn(|cx| shard.borrow_mut().poll_read(index, cx)).await {} });
+        take_over(result?);
     }
     Ok(())
 }
+
+/// Reads one subscriber until its connection ends.
+async fn read(shard: Rc<RefCell<Shard>>, index: usize) {
+    while poll_fn(|cx| shard.borrow_mut().poll_read(index, cx)).await {}
+}
+
+/// Reads a little from each, now and then, for ever.
+async fn trickle(shard: &RefCell<Shard>, who: Range<usize>) {
+    let mut ticks = tokio::time::interval(TRICKLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        who.clone().for_each(|index| shard.borrow_mut().try_read(index, TRICKLE_BYTES));
+    }
+}
+
+/// Reads all slow subscribers until they have caught up, have ended, or get nothing any more.
+async fn read_out(shard: &Rc<RefCell<Shard>>, count: usize, published: u64) {
+    let mut readers = JoinSet::new();
+    for index in 0..count {
+        let shard = Rc::clone(shard);
+        readers.spawn_local(async move {
+            loop {
+                let patience =
+                    if shard.borrow().unique(index) < published { DRAIN_STALL } else { DRAIN_QUIET };
+                let read = poll_fn(|cx| shard.borrow_mut().poll_read(index, cx));
+                if tokio::time::timeout(patience, read).await != Ok(true) {
+                    return;
+                }
+            }
+        });
+    }
+    let all_read = async { while readers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN_MAX, all_read).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::against_floor::AgainstFloor;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
+use crate::slow_figures::SlowFigures;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +67,10 @@ pub(crate) struct Report {
     pub(crate) receiver_wanted_max: Option<f64>,
     /// Absent without a process to watch.
     pub(crate) server: Option<ServerCost>,
+    /// Absent unless asked for.
+    pub(crate) against_floor: Option<AgainstFloor>,
+    /// Absent without slow subscribers. All other figures are of the healthy ones.
+    pub(crate) slow: Option<SlowFigures>,
 }
 
 /// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
@@ -110,6 +116,10 @@ impl Report {
 
     /// What the verification found, and what to look at next; none when all is well.
     pub(crate) fn failure(&self) -> Option<String> {
+        self.own_failure().or_else(|| self.slow.as_ref()?.failure())
+    }
+
+    fn own_failure(&self) -> Option<String> {
         let found: Vec<String> = [
             (self.missing, "missing"),
             (self.gaps, "skipped"),
@@ -145,9 +155,22 @@ impl Report {
         Some(format!("verification failed: {found} (of {} published); {next}", thousands(self.published)))
     }
 
+    /// Why the figures are not to be used, where they are not.
     fn bottleneck(&self) -> Option<String> {
+        let compared = || {
+            let floor = self.against_floor.as_ref().and_then(AgainstFloor::unusable);
+            floor.or_else(|| self.slow.as_ref()?.unusable())
+        };
+        self.own_bottleneck().or_else(compared)
+    }
+
+    fn own_bottleneck(&self) -> Option<String> {
+        self.late_publisher().or_else(|| self.busy_receiver())
+    }
+
+    /// Why what was published is not what was to be published, where it is not.
+    pub(crate) fn late_publisher(&self) -> Option<String> {
         let own_ms_max = OWN_LAG_MAX_NS as f64 / 1e6;
-        let percent = |part: f64| format!("{:.1}", part * 100.0);
         if self.publish_lag_own_ms_max > own_ms_max {
             return Some(format!(
                 "the publisher left its grid by {:.1} ms without a full socket: lower --rate, or give it a core of its own",
@@ -157,6 +180,11 @@ impl Report {
         if self.unsent > 0 {
             return Some(format!("{} messages were never sent: lower --rate", thousands(self.unsent)));
         }
+        None
+    }
+
+    fn busy_receiver(&self) -> Option<String> {
+        let percent = |part: f64| format!("{:.1}", part * 100.0);
         match (self.receiver_ran_max, self.receiver_wanted_max) {
             (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
                 "a receiver thread used {} % of a core: use more --threads or fewer --conns",
@@ -184,11 +212,18 @@ pub(crate) fn thousands(number: u64) -> String {
     out
 }
 
+/// How many times `base` it is, where both are known.
+pub(crate) fn ratio(figure: Option<f64>, base: Option<f64>) -> Option<f64> {
+    let base = base.filter(|base| *base > 0.0)?;
+    figure.map(|figure| figure / base)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn clean() -> Report {
+    /// A run in which all went well, before it is judged.
+    pub(crate) fn clean() -> Report {
         Report {
             scenario: "fanout",
             valid: false,
@@ -226,6 +261,8 @@ mod tests {
             receiver_ran_max: Some(0.5),
             receiver_wanted_max: Some(0.6),
             server: None,
+            against_floor: None,
+            slow: None,
         }
     }
 

@@ -9,8 +9,9 @@ use std::process::Stdio;
 use std::{fmt, io};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::floor::Floor;
 use crate::limits::{SERVER_READY, SERVER_STOP};
 
 const LISTENING: &str = "listening on ws://";
@@ -20,6 +21,8 @@ const OPERATOR: &str = "operator on http://";
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// Held open as long as the child is wanted.
+    _stdin: Option<ChildStdin>,
     /// Where subscribers and publishers connect.
     pub(crate) url: String,
     /// Its process.
@@ -54,17 +57,42 @@ impl fmt::Display for BadEnd {
 impl Server {
     /// Runs `path serve` on free ports of loopback, with the extra arguments behind.
     pub(crate) async fn spawn(path: &Path, extra: &[OsString]) -> Result<Self, SpawnError> {
-        let mut child = Command::new(path)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(extra)
-            .stdin(Stdio::null())
+        let mut command = Command::new(path);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(extra);
+        command.stdin(Stdio::null());
+        Self::start(command, path, true).await
+    }
+
+    /// Runs this program again, as the floor.
+    pub(crate) async fn floor(floor: &Floor) -> Result<Self, SpawnError> {
+        let own = std::env::current_exe()
+            .map_err(|source| SpawnError::Run { path: "stentor-loadgen".into(), source })?;
+        let mut command = match &floor.cpus {
+            None => Command::new(&own),
+            Some(cpus) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", cpus]).arg(&own);
+                command
+            }
+        };
+        command.arg("floor-server").args(floor.coalesce.then_some("--coalesce"));
+        // It ends when this end of the pipe does.
+        command.stdin(Stdio::piped());
+        let path = PathBuf::from(command.as_std().get_program());
+        Self::start(command, &path, false).await
+    }
+
+    async fn start(mut command: Command, path: &Path, operator: bool) -> Result<Self, SpawnError> {
+        let mut child = command
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| SpawnError::Run { path: path.to_owned(), source })?;
+        // Waiting for a child closes its standard input, which is how the floor would notice that we are gone.
+        let stdin = child.stdin.take();
         let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));
         let mut lines = BufReader::new(child.stdout.take().ok_or_else(no_pipe)?).lines();
-        let ready = tokio::time::timeout(SERVER_READY, read_url(&mut lines)).await;
+        let ready = tokio::time::timeout(SERVER_READY, read_url(&mut lines, !operator)).await;
         let url = match ready.map_err(|_| SpawnError::Silent)?.map_err(SpawnError::Output)? {
             Some(url) => url,
             None => return Err(SpawnError::Ended { status: ending(&mut child).await }),
@@ -72,7 +100,7 @@ impl Server {
         let pid = child.id().ok_or_else(|| SpawnError::Ended { status: "at once".to_owned() })?;
         // A full pipe would stop the server; what it prints from here on is of no use to us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, url, pid })
+        Ok(Self { child, _stdin: stdin, url, pid })
     }
 
     /// Sends SIGTERM, waits, kills if need be.
@@ -100,8 +128,12 @@ impl Server {
 }
 
 /// Reads until both lines were seen; none if the output ends before.
-async fn read_url(lines: &mut Lines<BufReader<ChildStdout>>) -> io::Result<Option<String>> {
-    let (mut url, mut operator) = (None, false);
+/// The operator's line may be said to have been seen already.
+async fn read_url(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    mut operator: bool,
+) -> io::Result<Option<String>> {
+    let mut url = None;
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = after(&line, LISTENING) {
             url = Some(format!("ws://{address}"));

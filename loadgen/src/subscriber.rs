@@ -51,6 +51,15 @@ pub(crate) struct Harvest {
 }
 
 impl Harvest {
+    /// How many connections ended in which way, by name.
+    pub(crate) fn closed_by_code(&self) -> BTreeMap<String, u64> {
+        let name = |ending: &Ending| match ending {
+            Ending::Code(code) => code.to_string(),
+            Ending::Violation => "violation".to_owned(),
+        };
+        self.endings.iter().map(|(ending, count)| (name(ending), *count)).collect()
+    }
+
     /// Nothing yet.
     pub(crate) fn new() -> Self {
         let latency =
@@ -146,6 +155,22 @@ impl Shard {
             Err(error) => self.end(index, Ending::Code(1006), &error.to_string()),
         }
         Poll::Ready(self.subscribers[index].stream.is_some())
+    }
+
+    /// Reads up to `limit` bytes that are there already, if any.
+    pub(crate) fn try_read(&mut self, index: usize, limit: usize) {
+        let Some(stream) = &self.subscribers[index].stream else { return };
+        match stream.try_read(&mut self.buffer[..limit]) {
+            Ok(0) => self.end(index, Ending::Code(1006), "the connection ended"),
+            Ok(length) => self.take(index, length),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.end(index, Ending::Code(1006), &error.to_string()),
+        }
+    }
+
+    /// Different messages this subscriber has received.
+    pub(crate) fn unique(&self, index: usize) -> u64 {
+        self.subscribers[index].sequence.unique()
     }
 
     /// Walks the first `length` bytes of the buffer, which came for this subscriber.

@@ -1,11 +1,21 @@
 //! A report as people read it.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, ServerCost, thousands};
+use crate::slow_figures::SlowFigures;
 
-/// One row a figure.
+/// One row a figure; the run it is compared with stands above it.
 pub(crate) fn render(report: &Report) -> String {
+    let floor = report.against_floor.as_ref().map(|against| &against.floor);
+    let without = report.slow.as_ref().and_then(|slow| slow.without.as_ref());
+    let before = floor.into_iter().chain(without).map(|before| one(before));
+    before.chain([one(report)]).collect::<Vec<_>>().join("\n")
+}
+
+fn one(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([report.scenario, report.url.as_str()]);
@@ -32,7 +42,7 @@ pub(crate) fn render(report: &Report) -> String {
     row("duplicates", thousands(report.duplicates));
     row("reordered", thousands(report.reordered));
     row("missing", thousands(report.missing));
-    row("closed", closed(report));
+    row("closed", closed(&report.closed_by_code, report.first_close_reason.as_deref()));
     if report.unstamped > 0 {
         row("messages without a stamp", thousands(report.unstamped));
     }
@@ -41,6 +51,14 @@ pub(crate) fn render(report: &Report) -> String {
     row("generator's cores", or_dash(report.loadgen_cores.map(|cores| format!("{cores:.2}"))));
     if let Some(server) = &report.server {
         server_rows(server, &mut row);
+    }
+    if let Some(slow) = &report.slow {
+        slow_rows(slow, &mut row);
+    }
+    if let Some(against) = &report.against_floor {
+        row("CPU per delivery, by the floor's", times(against.cpu_per_delivery_ratio));
+        row("p50, by the floor's", times(against.p50_ratio));
+        row("p99, by the floor's", times(against.p99_ratio));
     }
     row("valid", report.invalid_reason.clone().map_or("yes".into(), |reason| format!("NO: {reason}")));
     if let Some(column) = table.column_mut(1) {
@@ -64,17 +82,29 @@ fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
     row("per idle connection", or_dash(per_connection));
 }
 
-fn closed(report: &Report) -> String {
-    if report.closed == 0 {
+fn slow_rows(slow: &SlowFigures, row: &mut impl FnMut(&str, String)) {
+    row("slow ones", format!("{} stalled, {} trickling", thousands(slow.stalled), thousands(slow.trickling)));
+    row("slow ones closed", closed(&slow.closed_by_code, slow.first_close_reason.as_deref()));
+    row("slow ones behind by", format!("{} messages", thousands(slow.behind)));
+    let holes = [slow.gaps, slow.duplicates, slow.reordered].map(thousands);
+    row("their gaps, duplicates, reordered", holes.join(", "));
+    row("p99, by that without slow ones", times(slow.p99_ratio));
+}
+
+fn closed(by_code: &BTreeMap<String, u64>, first_reason: Option<&str>) -> String {
+    if by_code.is_empty() {
         return "0".to_owned();
     }
     let codes: Vec<String> =
-        report.closed_by_code.iter().map(|(code, count)| format!("{code}: {}", thousands(*count))).collect();
-    let reason =
-        report.first_close_reason.as_deref().map_or(String::new(), |said| format!("; first: {said}"));
-    format!("{} ({}{reason})", thousands(report.closed), codes.join(", "))
+        by_code.iter().map(|(code, count)| format!("{code}: {}", thousands(*count))).collect();
+    let reason = first_reason.map_or(String::new(), |said| format!("; first: {said}"));
+    format!("{} ({}{reason})", thousands(by_code.values().sum()), codes.join(", "))
 }
 
-fn or_dash(value: Option<String>) -> String {
+fn times(ratio: Option<f64>) -> String {
+    or_dash(ratio.map(|ratio| format!("x {ratio:.2}")))
+}
+
+pub(crate) fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }

@@ -17,9 +17,11 @@ use crate::measure::{Window, seconds_between};
 use crate::pace::Grid;
 use crate::progress::Progress;
 use crate::publisher::{Order, PublishError, Published, Publisher};
+use crate::receiver::Pace;
 use crate::report::{Latency, Report, ServerCost};
 use crate::scenario::stage::Stage;
-use crate::subscriber::{Ending, Harvest};
+use crate::slow_figures::SlowFigures;
+use crate::subscriber::Harvest;
 use crate::target::Target;
 
 /// What is asked for.
@@ -31,6 +33,23 @@ pub(crate) struct Fanout {
     pub(crate) payload_bytes: usize,
     pub(crate) amount: Amount,
     pub(crate) threads: usize,
+    /// Subscribers beside `connections` that cannot keep up.
+    pub(crate) slow: Slowness,
+}
+
+/// How many subscribers read too slowly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slowness {
+    /// Never read.
+    pub(crate) stalled: usize,
+    /// Read a little now and then.
+    pub(crate) trickling: usize,
+}
+
+impl Slowness {
+    fn count(self) -> usize {
+        self.stalled + self.trickling
+    }
 }
 
 /// When to end.
@@ -97,6 +116,7 @@ impl Fanout {
         let server = resolve(target).await?;
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
         let (fleet, connect_s) = self.connect(target, server, clock, progress, pid, &mut cost).await?;
+        let slow = self.connect_slow(target, server, clock, progress).await?;
         let url = target.publish_url(&self.topic);
         let opened = handshake::open(server, &url, None).await.map_err(RunError::Publisher)?;
         let start_ns = clock.now_ns() + PUBLISH_LEAD.as_nanos() as u64;
@@ -109,12 +129,23 @@ impl Fanout {
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
         let published = stage.published.unwrap_or_default();
         let harvest = stage.fleet.finish(published.count).await?;
+        let slow = match slow {
+            Some(fleet) => {
+                let from_ns = clock.now_ns();
+                let phase = progress.phase("read out", self.slow.count() as u64);
+                let harvest = fleet.finish(published.count).await?;
+                phase.done(seconds_between(from_ns, clock.now_ns()), self.slow.count() as u64, "slow ones");
+                Some(SlowFigures::of(self.slow, harvest))
+            }
+            None => None,
+        };
         drop(stage.publisher);
         cost.cpu_us_per_delivery = window.server_us_per_delivery();
         cost.cores = window.server_cores();
         let mut report = self.report(target, &window, &published, harvest);
         report.connect_s = connect_s;
         report.server = pid.map(|_| cost);
+        report.slow = slow;
         Ok(report.judge())
     }
 
@@ -139,6 +170,8 @@ impl Fanout {
             server,
             url: target.subscribe_url(&self.topic),
             measured_from: self.measured_from(),
+            pace: Pace::Prompt,
+            others: 0,
         };
         let fleet = Fleet::open(&muster, clock, &phase).await?;
         let connect_s = seconds_between(from_ns, clock.now_ns());
@@ -155,6 +188,35 @@ impl Fanout {
                 grown.map(|(idle, before)| per_connection(idle as f64 - before as f64));
         }
         Ok((fleet, connect_s))
+    }
+
+    /// Opens the slow subscribers, where there are any.
+    async fn connect_slow(
+        &self,
+        target: &Target,
+        server: SocketAddr,
+        clock: Clock,
+        progress: Progress,
+    ) -> Result<Option<Fleet>, RunError> {
+        let count = self.slow.count();
+        if count == 0 {
+            return Ok(None);
+        }
+        let from_ns = clock.now_ns();
+        let phase = progress.phase("connect", count as u64);
+        let muster = Muster {
+            connections: count,
+            threads: 1,
+            server,
+            url: target.subscribe_url(&self.topic),
+            // Their latencies are their own doing.
+            measured_from: u32::MAX,
+            pace: Pace::Slow { stalled: self.slow.stalled },
+            others: self.connections,
+        };
+        let fleet = Fleet::open(&muster, clock, &phase).await?;
+        phase.done(seconds_between(from_ns, clock.now_ns()), count as u64, "slow connections");
+        Ok(Some(fleet))
     }
 
     /// From the first message to the last delivery; gives the measured part of it.
@@ -192,10 +254,6 @@ impl Fanout {
     }
 
     fn report(&self, target: &Target, window: &Window, published: &Published, harvest: Harvest) -> Report {
-        let name = |ending: &Ending| match ending {
-            Ending::Code(code) => code.to_string(),
-            Ending::Violation => "violation".to_owned(),
-        };
         let (receiver_ran_max, receiver_wanted_max) = window.busiest_receiver();
         let ms = |ns: u64| ns as f64 / 1e6;
         Report {
@@ -228,7 +286,7 @@ impl Fanout {
             missing: harvest.missing,
             unstamped: harvest.unstamped,
             closed: harvest.endings.values().sum(),
-            closed_by_code: harvest.endings.iter().map(|(ending, count)| (name(ending), *count)).collect(),
+            closed_by_code: harvest.closed_by_code(),
             first_close_reason: harvest.first_reason,
             publish_lag_ms_max: ms(published.lag.max_ns()),
             publish_lag_own_ms_max: ms(published.lag.own_max_ns()),
@@ -238,6 +296,8 @@ impl Fanout {
             receiver_ran_max,
             receiver_wanted_max,
             server: None,
+            against_floor: None,
+            slow: None,
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Mischief {
     pub(crate) instead: BTreeMap<(usize, usize), Vec<usize>>,
     /// Close this subscriber after this message, with a code and a reason.
     pub(crate) close: Option<(usize, usize, u16, &'static str)>,
+    /// Deliver every message from this one on twice.
+    pub(crate) repeat_from: Option<usize>,
     /// Answer 503 from this subscriber on.
     pub(crate) refuse_from: Option<usize>,
 }
@@ -150,7 +152,8 @@ async fn run_hub(mut commands: mpsc::Receiver<Command>, mischief: Mischief) {
                 let number = log.len();
                 log.push(message);
                 for (index, subscriber) in subscribers.iter().enumerate() {
-                    let as_told = vec![number];
+                    let times = if mischief.repeat_from.is_some_and(|from| number >= from) { 2 } else { 1 };
+                    let as_told = vec![number; times];
                     for &which in mischief.instead.get(&(index, number)).unwrap_or(&as_told) {
                         let _ = subscriber.send(log[which].clone()).await;
                     }

@@ -1,0 +1,171 @@
+//! Carries a plan out: finds or starts the server, runs the scenario against it, ends what was started.
+//!
+//! Contract: a server that we started is ended whatever happens, also on an interrupt. What comes of it is an [`Outcome`].
+
+use std::io;
+
+use crate::against_floor::AgainstFloor;
+use crate::cli::{Peer, Work};
+use crate::clock::Clock;
+use crate::knee_report::KneeReport;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::scenario::fanout::{Fanout, RunError};
+use crate::scenario::slow;
+use crate::server::{Server, SpawnError};
+use crate::table;
+use crate::target::{Target, TargetError};
+
+/// The result, ready to be shown.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Run(Box<Report>),
+    Knee(KneeReport),
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("the spawned server gave an address that cannot be used: {0}")]
+    Address(#[from] TargetError),
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Does the work.
+pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> {
+    let clock = Clock::start();
+    let progress = Progress::new();
+    match work {
+        Work::Fanout { fanout, against: None } => {
+            let report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            Ok(Outcome::Run(Box::new(report)))
+        }
+        Work::Fanout { fanout, against: Some(floor) } => {
+            progress.part("the floor");
+            let base = run_floor(fanout, &Peer::Floor(floor.clone()), clock, progress).await?;
+            progress.part("the server");
+            let mut report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            report.against_floor = Some(AgainstFloor::new(&report, base, floor.coalesce));
+            Ok(Outcome::Run(Box::new(report.judge())))
+        }
+        Work::Floor(fanout) => Ok(Outcome::Run(Box::new(run_floor(fanout, peer, clock, progress).await?))),
+        Work::Slow(fanout) => {
+            let run = async |target: &Target, pid| slow::run(fanout, target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Knee(knee) => {
+            let run = async |target: &Target, pid| knee.run(target, pid, clock, progress).await;
+            Ok(Outcome::Knee(with(peer, run).await?))
+        }
+    }
+}
+
+async fn run_floor(
+    fanout: &Fanout,
+    peer: &Peer,
+    clock: Clock,
+    progress: Progress,
+) -> Result<Report, Failure> {
+    let mut report = with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+    report.scenario = "floor";
+    Ok(report)
+}
+
+/// Runs `work` against a server that runs, or one that is started for it.
+async fn with<T>(
+    peer: &Peer,
+    work: impl AsyncFnOnce(&Target, Option<u32>) -> Result<T, RunError>,
+) -> Result<T, Failure> {
+    let starting = async {
+        match peer {
+            Peer::Running { .. } => Ok(None),
+            Peer::Spawned { path, args } => Ok(Some(Server::spawn(path, args).await?)),
+            Peer::Floor(floor) => Ok(Some(Server::floor(floor).await?)),
+        }
+    };
+    let server = unless_interrupted(starting).await?;
+    let run = async {
+        match (&server, peer) {
+            (Some(server), _) => Ok(work(&Target::parse(&server.url)?, Some(server.pid)).await?),
+            (None, Peer::Running { target, pid }) => Ok(work(target, *pid).await?),
+            (None, _) => unreachable!("what does not run is started above"),
+        }
+    };
+    let done = unless_interrupted(run).await;
+    if let Some(server) = server
+        && let Err(bad_end) = server.stop().await
+    {
+        eprintln!("stentor-loadgen: {bad_end}");
+    }
+    done
+}
+
+async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        signal = interrupted() => Err(Failure::Interrupted(signal?)),
+    }
+}
+
+/// Waits for a signal that asks us to end.
+#[cfg(unix)]
+pub(crate) async fn interrupted() -> io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.map(|()| "Ctrl-C"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
+}
+
+/// Waits for a signal that asks us to end.
+#[cfg(not(unix))]
+pub(crate) async fn interrupted() -> io::Result<&'static str> {
+    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+}
+
+impl Outcome {
+    /// One object on one line.
+    pub(crate) fn json(&self) -> String {
+        let text = match self {
+            Self::Run(report) => serde_json::to_string(report),
+            Self::Knee(report) => serde_json::to_string(report),
+        };
+        // Only numbers, texts and maps with text keys: it cannot fail.
+        text.unwrap_or_default()
+    }
+
+    /// As people read it.
+    pub(crate) fn table(&self) -> String {
+        match self {
+            Self::Run(report) => table::render(report),
+            Self::Knee(report) => report.render(),
+        }
+    }
+
+    /// Why the figures are not to be used, where they are not.
+    pub(crate) fn invalid_reason(&self) -> Option<&str> {
+        match self {
+            Self::Run(report) => report.invalid_reason.as_deref(),
+            Self::Knee(report) => report.invalid_reason(),
+        }
+    }
+
+    /// What did not hold.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match self {
+            Self::Run(report) => report.failure(),
+            Self::Knee(report) => report.failure(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The yardstick: a raw send loop, the cheapest fan-out there is with one send for each subscriber.
+//!
+//! Contract: it runs in a child process of the generator, `floor-server`, which says where it listens, serves from one thread and
+//! ends on SIGTERM or with its parent. It has no topics, no queues and no policy: each message of a connection to `/publish/*`
+//! goes to every other connection. Coalescing, it first takes all that is pending from the publisher, and sends that as one buffer.
+
+mod audience;
+mod inbox;
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::limits::{FLOOR_BATCH_BYTES, FLOOR_READ_BYTES};
+use audience::Audience;
+use inbox::{Heard, Inbox};
+
+/// How the floor is to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// One buffer for everything that is pending.
+    pub(crate) coalesce: bool,
+    /// The cores it may use, in the words of taskset; all when absent.
+    pub(crate) cpus: Option<String>,
+}
+
+type Shared = Rc<RefCell<Audience>>;
+
+/// Serves until `stopped`.
+pub(crate) async fn serve(coalesce: bool, stopped: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    // Where there is no such limit there is nothing to raise.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    end_with_parent()?;
+    let local = LocalSet::new();
+    let accept = local.run_until(async move {
+        writeln!(io::stdout().lock(), "listening on ws://{}", listener.local_addr()?)?;
+        let audience = Shared::default();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            spawn_local(greet(stream, Rc::clone(&audience), coalesce));
+        }
+    });
+    tokio::select! {
+        // First, so that whoever reads where it listens may already tell it to stop.
+        biased;
+        done = stopped => done,
+        failed = accept => failed,
+    }
+}
+
+/// The parent holds the other end of standard input: however it ends, this ends too.
+fn end_with_parent() -> io::Result<()> {
+    let wait = || {
+        let _ = io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("parent".into()).spawn(wait).map(drop)
+}
+
+/// One connection, from its first byte to its last. What fails concerns only its client.
+async fn greet(stream: TcpStream, audience: Shared, coalesce: bool) {
+    let mut publishes = false;
+    #[allow(clippy::result_large_err)] // The callback's type is tungstenite's.
+    let look = |request: &Request, response: Response| {
+        publishes = request.uri().path().starts_with("/publish/");
+        Ok(response)
+    };
+    let config = WebSocketConfig::default().read_buffer_size(2_048);
+    let Ok(socket) = accept_hdr_async_with_config(stream, look, Some(config)).await else { return };
+    // A client sends nothing before it has the 101, so that the codec has read nothing beyond the request.
+    let stream = socket.into_inner();
+    if publishes {
+        let _ = relay(&stream, &audience, coalesce).await;
+        return;
+    }
+    let (index, listener) = audience.borrow_mut().join(stream);
+    let _ = listener.attend().await;
+    audience.borrow_mut().leave(index);
+}
+
+/// Sends on what a publisher says, until it leaves.
+async fn relay(stream: &TcpStream, audience: &Shared, coalesce: bool) -> io::Result<()> {
+    let mut inbox = Inbox::default();
+    let mut bytes = vec![0; FLOOR_READ_BYTES];
+    let mut pending = Vec::new();
+    let send = |pending: &mut Vec<u8>| {
+        audience.borrow().send(pending);
+        pending.clear();
+    };
+    loop {
+        stream.readable().await?;
+        loop {
+            let length = match stream.try_read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            let heard = inbox.take(&bytes[..length], &mut pending, |pending| {
+                if !coalesce || pending.len() > FLOOR_BATCH_BYTES {
+                    send(pending);
+                }
+            });
+            match heard {
+                Ok(Heard::Frames) if coalesce => {}
+                Ok(Heard::Frames) => break,
+                Ok(Heard::Close) | Err(_) => {
+                    send(&mut pending);
+                    return Ok(());
+                }
+            }
+        }
+        if !pending.is_empty() {
+            send(&mut pending);
+        }
+        // A publisher that is always ahead must not keep the others from being accepted and read.
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,211 @@
+//! The result of a search for the knee: its steps, and the highest rate that held.
+//!
+//! Contract: pure. The names and the shape of the JSON are stable; what a step could not measure is null.
+
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::knee::Search;
+use crate::report::{Latency, Report, thousands};
+use crate::scenario::knee::Knee;
+use crate::table::or_dash;
+use crate::target::Target;
+
+/// The whole search.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct KneeReport {
+    pub(crate) scenario: &'static str,
+    pub(crate) url: String,
+    pub(crate) connections: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) bound_ms: f64,
+    /// The highest rate at which everything held. Null when none did.
+    pub(crate) held_per_s: Option<f64>,
+    /// The lowest at which something did not. Null when all did.
+    pub(crate) failed_per_s: Option<f64>,
+    /// What did not hold there,
+    pub(crate) limited_by: Option<Limit>,
+    /// in words.
+    pub(crate) failed_reason: Option<String>,
+    /// In the order in which they were tried.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What a step did not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    /// The server lost something, or ended a connection.
+    Verification,
+    /// The generator was the bottleneck: the server may hold more.
+    Generator,
+    /// The bound.
+    Latency,
+}
+
+/// One rate, tried once.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) intended_per_s: f64,
+    /// True exactly when the run was verified and valid, with p99 within the bound.
+    pub(crate) held: bool,
+    /// What did not hold; null where all did.
+    pub(crate) limited_by: Option<Limit>,
+    pub(crate) reason: Option<String>,
+    pub(crate) published_per_s: Option<f64>,
+    pub(crate) deliveries_per_s: Option<f64>,
+    pub(crate) latency_us: Latency,
+    pub(crate) cpu_us_per_delivery: Option<f64>,
+}
+
+impl Step {
+    /// A run that came to its end. With `busy_ok` receivers that were busy do not spoil a p99 within the bound: they can
+    /// only have made it worse.
+    pub(crate) fn of(report: &Report, bound_ms: f64, busy_ok: bool) -> Self {
+        let p99_ms = report.latency_us.p99.map(|us| us as f64 / 1e3);
+        let within = p99_ms.is_some_and(|p99_ms| p99_ms <= bound_ms);
+        let usable = report.valid || (busy_ok && within && report.late_publisher().is_none());
+        let (limited_by, reason) = match p99_ms {
+            _ if !report.verified => (Some(Limit::Verification), report.failure()),
+            _ if !usable => (Some(Limit::Generator), report.invalid_reason.clone()),
+            Some(_) if within => (None, None),
+            Some(_) => (Some(Limit::Latency), Some("p99 is above the bound".to_owned())),
+            None => (Some(Limit::Generator), Some("nothing was measured: use a longer --secs".to_owned())),
+        };
+        Self {
+            intended_per_s: report.intended_per_s,
+            held: limited_by.is_none(),
+            limited_by,
+            reason,
+            published_per_s: Some(report.published_per_s),
+            deliveries_per_s: Some(report.deliveries_per_s),
+            latency_us: report.latency_us,
+            cpu_us_per_delivery: report.server.and_then(|server| server.cpu_us_per_delivery),
+        }
+    }
+
+    /// A run that did not.
+    pub(crate) fn failed(intended_per_s: f64, reason: &impl fmt::Display) -> Self {
+        Self {
+            intended_per_s,
+            held: false,
+            limited_by: Some(Limit::Verification),
+            reason: Some(reason.to_string()),
+            published_per_s: None,
+            deliveries_per_s: None,
+            latency_us: Latency::default(),
+            cpu_us_per_delivery: None,
+        }
+    }
+
+    /// In one line.
+    pub(crate) fn verdict(&self) -> String {
+        let p99 = or_dash(self.latency_us.p99.map(ms));
+        match &self.reason {
+            None => format!("held, p99 {p99}"),
+            Some(reason) => format!("not held, p99 {p99}: {reason}"),
+        }
+    }
+}
+
+impl KneeReport {
+    /// From a search that has ended.
+    pub(crate) fn new(target: &Target, knee: &Knee, search: &Search, steps: Vec<Step>) -> Self {
+        let failed_per_s = search.failed();
+        let at_failed = steps.iter().rfind(|step| Some(step.intended_per_s) == failed_per_s);
+        Self {
+            scenario: "knee",
+            url: target.to_string(),
+            connections: knee.first.connections as u64,
+            payload_bytes: knee.first.payload_bytes as u64,
+            bound_ms: knee.bound_ms,
+            held_per_s: search.held(),
+            failed_per_s,
+            limited_by: at_failed.and_then(|step| step.limited_by),
+            failed_reason: at_failed.and_then(|step| step.reason.clone()),
+            steps,
+        }
+    }
+
+    /// A row for each step, and the knee below.
+    pub(crate) fn render(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["messages/s", "achieved", "deliveries/s", "p50", "p99", "CPU/delivery", "held"]);
+        let rounded = |value: Option<f64>| or_dash(value.map(|value| thousands(value.round() as u64)));
+        for step in &self.steps {
+            table.add_row([
+                format!("{:.1}", step.intended_per_s),
+                or_dash(step.published_per_s.map(|rate| format!("{rate:.1}"))),
+                rounded(step.deliveries_per_s),
+                or_dash(step.latency_us.p50.map(ms)),
+                or_dash(step.latency_us.p99.map(ms)),
+                or_dash(step.cpu_us_per_delivery.map(|us| format!("{us:.3} us"))),
+                if step.held { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        for column in table.column_iter_mut().take(6) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let what = format!(
+            "{}: {} subscribers, {} bytes, p99 within {} ms",
+            self.url,
+            thousands(self.connections),
+            thousands(self.payload_bytes),
+            self.bound_ms
+        );
+        let held = or_dash(self.held_per_s.map(|rate| format!("{rate:.1} messages/s")));
+        let beyond = match (self.failed_per_s, &self.failed_reason) {
+            (Some(rate), Some(reason)) => format!("\nat {rate:.1}: {reason}"),
+            _ => String::new(),
+        };
+        format!("{what}\n{table}\nhighest rate held: {held}{beyond}")
+    }
+
+    /// Why the knee is not the server's, where it is not.
+    pub(crate) fn invalid_reason(&self) -> Option<&str> {
+        self.failed_reason.as_deref().filter(|_| self.limited_by == Some(Limit::Generator))
+    }
+
+    /// The exit code's reason: nothing held.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let reason = self.failed_reason.as_deref().unwrap_or("no step was run");
+        self.held_per_s.is_none().then(|| format!("no rate held: {reason}"))
+    }
+}
+
+fn ms(us: u64) -> String {
+    format!("{:.3} ms", us as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::clean;
+
+    #[test]
+    fn a_step_holds_when_verified_valid_and_within_the_bound() {
+        let run = |p99| Report { latency_us: Latency { p99, ..Latency::default() }, ..clean() }.judge();
+        assert!(Step::of(&run(Some(10_000)), 10.0, false).held);
+        for (report, limit, word) in [
+            (run(Some(10_001)), Limit::Latency, "bound"),
+            (run(None), Limit::Generator, "nothing"),
+            (Report { missing: 1, ..run(Some(1)) }.judge(), Limit::Verification, "missing"),
+            (Report { unsent: 1, ..run(Some(1)) }.judge(), Limit::Generator, "never sent"),
+        ] {
+            for busy_ok in [false, true] {
+                let step = Step::of(&report, 10.0, busy_ok);
+                assert!(!step.held && step.verdict().contains(word), "{step:?}");
+                assert_eq!(step.limited_by, Some(limit));
+            }
+        }
+        let busy = |p99| Report { receiver_ran_max: Some(0.99), ..run(p99) }.judge();
+        assert_eq!(Step::of(&busy(Some(1)), 10.0, false).limited_by, Some(Limit::Generator));
+        assert!(Step::of(&busy(Some(1)), 10.0, true).held);
+        // Whose fault a late one is nobody knows then.
+        assert_eq!(Step::of(&busy(Some(10_001)), 10.0, true).limited_by, Some(Limit::Generator));
+        assert!(Step::failed(5.0, &"closed").verdict().starts_with("not held, p99 -: closed"));
+    }
+}

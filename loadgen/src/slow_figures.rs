@@ -1,0 +1,129 @@
+//! What became of the slow subscribers of a run, and what they did to the healthy ones.
+//!
+//! Contract: pure. A slow subscriber may be closed, or be behind; what it got must be the beginning of what was published,
+//! without a hole.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::report::{Report, ratio, thousands};
+use crate::scenario::fanout::Slowness;
+use crate::subscriber::Harvest;
+
+/// Of all slow subscribers together.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SlowFigures {
+    /// Never read before the end.
+    pub(crate) stalled: u64,
+    /// Read a little now and then.
+    pub(crate) trickling: u64,
+    /// Messages they got, those of the reading out at the end included.
+    pub(crate) received: u64,
+    /// Messages that those still connected at the end did not get.
+    pub(crate) behind: u64,
+    pub(crate) gaps: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) reordered: u64,
+    pub(crate) closed: u64,
+    /// As for the healthy ones. A close frame that had no room in a full socket counts as `1006`.
+    pub(crate) closed_by_code: BTreeMap<String, u64>,
+    pub(crate) first_close_reason: Option<String>,
+    /// Of the healthy ones: with the slow ones, by without them.
+    pub(crate) p99_ratio: Option<f64>,
+    /// The run without them, just before.
+    pub(crate) without: Option<Box<Report>>,
+}
+
+impl SlowFigures {
+    /// Of what they received.
+    pub(crate) fn of(who: Slowness, harvest: Harvest) -> Self {
+        Self {
+            stalled: who.stalled as u64,
+            trickling: who.trickling as u64,
+            received: harvest.account.received,
+            behind: harvest.missing,
+            gaps: harvest.account.gaps,
+            duplicates: harvest.account.duplicates,
+            reordered: harvest.account.reordered,
+            closed: harvest.endings.values().sum(),
+            closed_by_code: harvest.closed_by_code(),
+            first_close_reason: harvest.first_reason,
+            p99_ratio: None,
+            without: None,
+        }
+    }
+
+    /// Adds the run without them, whose p99 becomes the base of `p99_us`.
+    pub(crate) fn compare(&mut self, p99_us: Option<u64>, without: Report) {
+        let us = |percentile: Option<u64>| percentile.map(|us| us as f64);
+        self.p99_ratio = ratio(us(p99_us), us(without.latency_us.p99));
+        self.without = Some(Box::new(without));
+    }
+
+    /// What the verification found.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let broken = self.closed_by_code.get("violation").copied().unwrap_or_default();
+        let found: Vec<String> = [
+            (self.gaps, "skipped"),
+            (self.duplicates, "duplicated"),
+            (self.reordered, "reordered"),
+            (broken, "connections with broken framing"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", thousands(count)))
+        .collect();
+        if !found.is_empty() {
+            return Some(format!(
+                "verification of the slow subscribers failed: {}; does the server drop instead of closing?",
+                found.join(", ")
+            ));
+        }
+        let without = self.without.as_ref()?.failure()?;
+        Some(format!("without slow subscribers: {without}"))
+    }
+
+    /// Why the ratio means nothing, where it does not.
+    pub(crate) fn unusable(&self) -> Option<String> {
+        let reason = self.without.as_ref()?.invalid_reason.as_ref()?;
+        Some(format!("the run without slow subscribers: {reason}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Latency;
+    use crate::report::tests::clean;
+
+    fn with_slow(spoil: impl FnOnce(&mut SlowFigures)) -> Report {
+        let mut slow = SlowFigures::of(Slowness { stalled: 1, trickling: 2 }, Harvest::new());
+        spoil(&mut slow);
+        Report { slow: Some(slow), ..clean() }.judge()
+    }
+
+    #[test]
+    fn slow_ones_may_be_closed_and_behind_but_not_have_holes() {
+        let closed = BTreeMap::from([("4001".to_owned(), 1)]);
+        let report = with_slow(|slow| (slow.closed, slow.closed_by_code, slow.behind) = (1, closed, 70));
+        assert!(report.verified && report.valid, "{report:?}");
+        let broken = BTreeMap::from([("violation".to_owned(), 1)]);
+        assert!(!with_slow(|slow| slow.closed_by_code = broken).verified);
+        assert!(!with_slow(|slow| slow.gaps = 1).verified);
+        assert!(!with_slow(|slow| slow.duplicates = 1).verified);
+        assert!(!with_slow(|slow| slow.reordered = 1).verified);
+    }
+
+    #[test]
+    fn the_run_without_them_is_the_base_and_must_hold_too() {
+        let base = || Report { latency_us: Latency { p99: Some(400), ..Latency::default() }, ..clean() };
+        let report = with_slow(|slow| slow.compare(Some(500), base().judge()));
+        assert_eq!(report.slow.as_ref().unwrap().p99_ratio, Some(1.25));
+        assert!(report.verified && report.valid);
+        let lost = Report { missing: 1, ..base() }.judge();
+        assert!(!with_slow(|slow| slow.compare(Some(500), lost)).verified);
+        let late = Report { publish_lag_own_ms_max: 99.0, ..base() }.judge();
+        assert!(!with_slow(|slow| slow.compare(Some(500), late)).valid);
+    }
+}
