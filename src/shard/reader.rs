@@ -69,7 +69,7 @@ impl Inlet {
 }
 
 impl Shell {
-    /// Reads for all connections, in turns, for as long as the shard lives.
+    /// Reads for all connections, in turns, for as long as the shard lives and its poller works.
     pub(super) async fn read(self: Rc<Self>, mut poller: Poller) {
         loop {
             let mut spent = 0;
@@ -82,8 +82,9 @@ impl Shell {
             }
             tokio::select! {
                 named = poller.ready(|slot| self.make_ready(slot)) => if let Err(error) = named {
-                    // Nothing can be read any more; the thread's guard ends the shard.
-                    panic!("the poller failed: {error}");
+                    // Nothing can be read any more: returning ends the shard.
+                    tracing::error!(%error, "the poller failed");
+                    return;
                 },
                 () = self.reading_bell.notified() => {}
             }
