@@ -4,8 +4,9 @@ use super::writer::{Sockets, Taken};
 use crate::door::admission::Seat;
 use crate::ids::Slot;
 use crate::protocol::target::Endpoint;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use socket2::SockRef;
-use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,22 +68,22 @@ impl SocketTable {
 }
 
 impl Sockets for SocketTable {
-    /// A raw send: tokio's `try_write` costs 0.2 us more, of 4.3.
+    /// A raw send: tokio's `try_write` costs 0.2 us more of 4.3, libc's `send` 0.1.
     fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
         let Some(socket) = self.get(slot) else { return Taken::Dead };
         loop {
-            return match SockRef::from(&*socket.stream).send_with_flags(bytes, SEND_FLAGS) {
+            return match rustix::net::send(&*socket.stream, bytes, SEND_FLAGS) {
                 Ok(taken) => Taken::Bytes(taken),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Bytes(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(Errno::WOULDBLOCK) => Taken::Bytes(0),
+                Err(Errno::INTR) => continue,
                 Err(_) => Taken::Dead,
             };
         }
     }
 }
 
-/// `MSG_NOSIGNAL`: a peer that went away is an error, not a signal. The socket is non-blocking already.
+/// A peer that went away is an error, not a signal. The socket is non-blocking already.
 #[cfg(target_os = "linux")]
-const SEND_FLAGS: i32 = 0x4000;
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(not(target_os = "linux"))]
-const SEND_FLAGS: i32 = 0;
+const SEND_FLAGS: SendFlags = SendFlags::empty();
