@@ -1,8 +1,9 @@
 //! The sweep: pays every slot in debt, each in one write where the socket takes it.
 //!
 //! Binding is late: what joins the log while a sweep is under way is paid to those visited later in the same
-//! write, and those visited earlier are in debt again for the next sweep. Every sweep starts elsewhere, so that
-//! nobody is always first. When it ends, every frame that was in the log when it began has been taken by the
+//! write, and those visited earlier are in debt again for the next sweep. Every sweep starts a little further on,
+//! so that nobody is always first; only a little, because who is visited early in one sweep and late in the next
+//! waits for two. When it ends, every frame that was in the log when it began has been taken by the
 //! kernel or moved to a blocked writer's queue, and is cut.
 
 use super::core::Shard;
@@ -14,6 +15,9 @@ use crate::limits::GATHER_BYTES_MAX;
 use crate::message::Encoding;
 use crate::protocol::close::Reason;
 
+/// After about so many sweeps everybody has been first.
+const STARTS: Slot = 64;
+
 /// A sweep under way, or the memory of the last.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
@@ -24,8 +28,8 @@ pub(crate) struct Sweep {
     start: usize,
     /// The log's head when the sweep began: what lies before is cut at its end.
     head: u32,
-    /// Counts sweeps, to start each elsewhere.
-    turn: usize,
+    /// Where the next sweep starts: with the first in debt from this slot on.
+    next_start: Slot,
 }
 
 impl Shard {
@@ -39,9 +43,10 @@ impl Shard {
         let sweep = &mut self.sweep;
         sweep.slots = self.debts.take_debtors(std::mem::take(&mut sweep.slots));
         sweep.visited = 0;
-        // A stride that is coprime to most lengths spreads the starts over all of them.
-        sweep.turn = sweep.turn.wrapping_add(7_919);
-        sweep.start = if sweep.slots.is_empty() { 0 } else { sweep.turn % sweep.slots.len() };
+        let from = sweep.next_start;
+        let nearest = sweep.slots.iter().enumerate().min_by_key(|(_, slot)| slot.wrapping_sub(from));
+        sweep.start = nearest.map_or(0, |(at, _)| at);
+        sweep.next_start = (from + self.hot.len() as Slot / STARTS + 1) % self.hot.len().max(1) as Slot;
         sweep.head = self.log.head();
         self.counters.sweep_slots.record(sweep.slots.len() as u64);
     }
