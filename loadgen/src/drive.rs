@@ -14,7 +14,8 @@ use crate::scenario::fanout::{Fanout, RunError};
 use crate::scenario::slow;
 use crate::server::{Server, SpawnError};
 use crate::table;
-use crate::target::{Target, TargetError};
+use crate::target::address::{Address, AddressError};
+use crate::target::{Manner, Target};
 
 /// The result, ready to be shown.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("the spawned server gave an address that cannot be used: {0}")]
-    Address(#[from] TargetError),
+    Address(#[from] AddressError),
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
     #[error("cannot start: {0}")]
@@ -59,6 +60,12 @@ pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> 
             Ok(Outcome::Run(Box::new(report.judge())))
         }
         Work::Floor(fanout) => Ok(Outcome::Run(Box::new(run_floor(fanout, peer, clock, progress).await?))),
+        Work::Topics(fanout) => {
+            let mut report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            report.scenario = "topics";
+            Ok(Outcome::Run(Box::new(report)))
+        }
         Work::Slow(fanout) => {
             let run = async |target: &Target, pid| slow::run(fanout, target, pid, clock, progress).await;
             Ok(Outcome::Run(Box::new(with(peer, run).await?)))
@@ -89,14 +96,15 @@ async fn with<T>(
     let starting = async {
         match peer {
             Peer::Running { .. } => Ok(None),
-            Peer::Spawned { path, args } => Ok(Some(Server::spawn(path, args).await?)),
+            Peer::Spawned { path, args, .. } => Ok(Some(Server::spawn(path, args).await?)),
+            Peer::Nats { path, args } => Ok(Some(Server::nats(path, args).await?)),
             Peer::Floor(floor) => Ok(Some(Server::floor(floor).await?)),
         }
     };
     let server = unless_interrupted(starting).await?;
     let run = async {
         match (&server, peer) {
-            (Some(server), _) => Ok(work(&Target::parse(&server.url)?, Some(server.pid)).await?),
+            (Some(server), peer) => Ok(work(&spoken_to(server, peer)?, Some(server.pid)).await?),
             (None, Peer::Running { target, pid }) => Ok(work(target, *pid).await?),
             (None, _) => unreachable!("what does not run is started above"),
         }
@@ -108,6 +116,13 @@ async fn with<T>(
         eprintln!("stentor-loadgen: {bad_end}");
     }
     done
+}
+
+/// A server that we have started.
+fn spoken_to(server: &Server, peer: &Peer) -> Result<Target, AddressError> {
+    let via_http = matches!(peer, Peer::Spawned { via_http: true, .. });
+    let operator = server.operator.as_deref().map(Address::operator).transpose()?;
+    Target::new(&server.url, Manner { templates: None, via_http, operator })
 }
 
 async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

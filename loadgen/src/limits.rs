@@ -35,6 +35,31 @@ pub(crate) const PUBLISH_STALL: Duration = Duration::from_secs(30);
 /// How often the publisher looks at what its connection was sent (pings, a close).
 pub(crate) const PUBLISHER_SERVICE: Duration = Duration::from_millis(20);
 
+/// A publisher with a window that is full looks this often whether a message has been delivered: at 1,000 subscribers one
+/// takes 4 ms.
+pub(crate) const WINDOW_GLANCE: Duration = Duration::from_micros(50);
+/// It gives up what has not been delivered when nothing was for this long.
+pub(crate) const WINDOW_STALL: Duration = Duration::from_millis(500);
+/// What `--saturate` keeps under way: twice what Stentor's log of 8,192 frames takes in at once.
+pub(crate) const SATURATING_WINDOW: u64 = 16_384;
+/// The most messages under way that make sense to ask for: a server's queues end before.
+pub(crate) const WINDOW_MAX: u64 = 1_000_000;
+
+/// All topics' messages are kept ready to be sent; together they may take this much.
+pub(crate) const FRAMES_BYTES_MAX: usize = 1 << 30;
+/// The most topics of a run.
+pub(crate) const TOPICS_MAX: usize = 1_000_000;
+/// The most subscriptions of a run, over all connections: each takes 64 bytes of accounts.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 50_000_000;
+
+/// The operator port has this long to tell its counters,
+pub(crate) const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// and what is pending this long to be delivered or abandoned.
+pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
+
+/// The longest head of an HTTP answer that is read.
+pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// The drain ends when everything has arrived and nothing followed for this long (a late duplicate would show here),
 pub(crate) const DRAIN_QUIET: Duration = Duration::from_millis(100);
 /// or after this long without any delivery,

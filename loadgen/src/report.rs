@@ -9,6 +9,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::against_floor::AgainstFloor;
+use crate::counters::ServerCounts;
+use crate::kernel::KernelMemory;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
 
@@ -23,10 +25,16 @@ pub(crate) struct Report {
     pub(crate) verified: bool,
     pub(crate) url: String,
     pub(crate) topic: String,
+    /// More than one begin with `topic`.
+    pub(crate) topics: u64,
+    pub(crate) topics_per_connection: u64,
     pub(crate) connections: u64,
     pub(crate) receiver_threads: u64,
     pub(crate) payload_bytes: u64,
-    pub(crate) intended_per_s: f64,
+    /// Null where a window sets the rate.
+    pub(crate) intended_per_s: Option<f64>,
+    /// Messages under way at a time. Null on a grid.
+    pub(crate) window: Option<u64>,
     pub(crate) connect_s: f64,
     pub(crate) warmup_s: f64,
     /// The time that all rates refer to. With an exact count of messages it ends with the last delivery.
@@ -35,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) published: u64,
     /// On the grid but never sent.
     pub(crate) unsent: u64,
+    /// How often the window gave up waiting for deliveries.
+    pub(crate) window_stalls: u64,
     /// As the publisher sent them, warm-up excluded.
     pub(crate) published_per_s: f64,
     pub(crate) deliveries: u64,
@@ -48,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) missing: u64,
     /// Data messages without a stamp.
     pub(crate) unstamped: u64,
+    /// Messages of a topic that the subscriber had not asked for.
+    pub(crate) astray: u64,
     pub(crate) closed: u64,
     /// `1005` for a close without code, `1006` for an end without a close frame, `violation` for broken framing.
     pub(crate) closed_by_code: BTreeMap<String, u64>,
@@ -67,6 +79,9 @@ pub(crate) struct Report {
     pub(crate) receiver_wanted_max: Option<f64>,
     /// Absent without a process to watch.
     pub(crate) server: Option<ServerCost>,
+    /// Absent without an operator port.
+    pub(crate) server_counts: Option<ServerCounts>,
+    pub(crate) kernel: KernelMemory,
     /// Absent unless asked for.
     pub(crate) against_floor: Option<AgainstFloor>,
     /// Absent without slow subscribers. All other figures are of the healthy ones.
@@ -94,6 +109,7 @@ pub(crate) struct ServerCost {
     pub(crate) resident_bytes_before: Option<u64>,
     pub(crate) resident_bytes_idle: Option<u64>,
     pub(crate) resident_bytes_end: Option<u64>,
+    pub(crate) resident_bytes_peak: Option<u64>,
     pub(crate) bytes_per_idle_connection: Option<f64>,
 }
 
@@ -116,7 +132,11 @@ impl Report {
 
     /// What the verification found, and what to look at next; none when all is well.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.own_failure().or_else(|| self.slow.as_ref()?.failure())
+        let counts = || {
+            let mismatch = self.server_counts.as_ref()?.mismatch.as_ref()?;
+            Some(format!("the server's counters do not agree: {mismatch}; does anybody else use it?"))
+        };
+        self.own_failure().or_else(|| self.slow.as_ref()?.failure()).or_else(counts)
     }
 
     fn own_failure(&self) -> Option<String> {
@@ -125,6 +145,7 @@ impl Report {
             (self.gaps, "skipped"),
             (self.duplicates, "duplicated"),
             (self.reordered, "reordered"),
+            (self.astray, "of topics not subscribed"),
             (self.closed, "connections closed"),
         ]
         .into_iter()
@@ -231,15 +252,19 @@ pub(crate) mod tests {
             verified: false,
             url: "ws://127.0.0.1:1".into(),
             topic: "t".into(),
+            topics: 1,
+            topics_per_connection: 1,
             connections: 2,
             receiver_threads: 1,
             payload_bytes: 64,
-            intended_per_s: 10.0,
+            intended_per_s: Some(10.0),
+            window: None,
             connect_s: 0.1,
             warmup_s: 0.0,
             measured_s: 1.0,
             published: 10,
             unsent: 0,
+            window_stalls: 0,
             published_per_s: 10.0,
             deliveries: 20,
             deliveries_per_s: 20.0,
@@ -250,6 +275,7 @@ pub(crate) mod tests {
             reordered: 0,
             missing: 0,
             unstamped: 0,
+            astray: 0,
             closed: 0,
             closed_by_code: BTreeMap::new(),
             first_close_reason: None,
@@ -261,6 +287,8 @@ pub(crate) mod tests {
             receiver_ran_max: Some(0.5),
             receiver_wanted_max: Some(0.6),
             server: None,
+            server_counts: None,
+            kernel: KernelMemory::default(),
             against_floor: None,
             slow: None,
         }
@@ -279,6 +307,7 @@ pub(crate) mod tests {
             |report: &mut Report| report.gaps = 1,
             |report: &mut Report| report.duplicates = 1,
             |report: &mut Report| report.reordered = 1,
+            |report: &mut Report| report.astray = 1,
             |report: &mut Report| report.closed = 1,
             |report: &mut Report| report.published = 0,
         ] {

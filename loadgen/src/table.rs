@@ -24,7 +24,17 @@ fn one(report: &Report) -> String {
     };
     row("connections", format!("{} (opened in {:.2} s)", thousands(report.connections), report.connect_s));
     row("published", format!("{} of {} bytes", thousands(report.published), thousands(report.payload_bytes)));
-    row("rate", format!("{:.1} of {:.1} messages/s", report.published_per_s, report.intended_per_s));
+    if report.topics > 1 {
+        row(
+            "topics",
+            format!("{} ({} a connection)", thousands(report.topics), report.topics_per_connection),
+        );
+    }
+    let intended = report.intended_per_s.map_or(String::new(), |per_s| format!(" of {per_s:.1}"));
+    row("rate", format!("{:.1}{intended} messages/s", report.published_per_s));
+    if let Some(window) = report.window {
+        row("under way", format!("{} messages ({} stalls)", thousands(window), report.window_stalls));
+    }
     row("deliveries", thousands(report.deliveries));
     row("deliveries/s", thousands(report.deliveries_per_s.round() as u64));
     row("MB/s", format!("{:.1}", report.mb_per_s));
@@ -52,6 +62,16 @@ fn one(report: &Report) -> String {
     if let Some(server) = &report.server {
         server_rows(server, &mut row);
     }
+    let kernel = [report.kernel.tcp_bytes_before, report.kernel.tcp_bytes_idle, report.kernel.tcp_bytes_end];
+    if kernel.iter().any(Option::is_some) {
+        let kib = kernel.map(|bytes| or_dash(bytes.map(|bytes| thousands(bytes / 1024))));
+        row("kernel's TCP buffers", format!("{} KiB (before, idle, end)", kib.join(", ")));
+    }
+    if let Some(counts) = &report.server_counts {
+        row("server counts delivered", thousands(counts.delivered));
+        row("abandoned", thousands(counts.abandoned));
+        row("frames per write", or_dash(counts.frames_per_write.map(|frames| format!("{frames:.2}"))));
+    }
     if let Some(slow) = &report.slow {
         slow_rows(slow, &mut row);
     }
@@ -75,6 +95,7 @@ fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
         ("server's memory, before", server.resident_bytes_before),
         ("with idle connections", server.resident_bytes_idle),
         ("at the end", server.resident_bytes_end),
+        ("at the peak", server.resident_bytes_peak),
     ] {
         row(name, or_dash(value.map(|bytes| format!("{} KiB", thousands(bytes / 1024)))));
     }

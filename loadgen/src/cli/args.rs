@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Open-loop load generator and verifier for fan-out servers.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ pub(super) enum Scenario {
     Fanout(FanoutArgs),
     /// The same against our own raw send loop: what the machine can do at best.
     Floor(FloorArgs),
+    /// Many topics, several a connection, messages spread over them.
+    Topics(TopicsArgs),
     /// Some subscribers stall or trickle: what that does to the healthy ones.
     Slow(SlowArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
@@ -56,6 +58,38 @@ pub(super) struct FloorArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct TopicsArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    #[command(flatten)]
+    pub(super) count: CountArgs,
+    #[command(flatten)]
+    pub(super) spread: SpreadArgs,
+}
+
+/// Which topics there are, and what goes to each.
+#[derive(Args, Debug)]
+pub(super) struct SpreadArgs {
+    /// Topics in all; their names begin with --topic.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) topics: usize,
+    /// Topics that each connection subscribes to.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) topics_per_conn: usize,
+    /// A message goes to the topic of rank k in proportion to 1 / k^S.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub(super) zipf: f64,
+    /// A message goes to each topic as often as to another.
+    #[arg(long, conflicts_with = "zipf")]
+    pub(super) uniform: bool,
+    /// As fast as the server delivers: a --window that fills its queues.
+    #[arg(long, conflicts_with_all = ["rate", "window"])]
+    pub(super) saturate: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct SlowArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
@@ -76,7 +110,7 @@ pub(super) struct KneeArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
     /// Search the knee of the floor.
-    #[arg(long, conflicts_with_all = ["url", "spawn", "pid"])]
+    #[arg(long, conflicts_with_all = ["url", "spawn", "spawn_nats", "pid", "admin"])]
     pub(super) floor: bool,
     #[command(flatten)]
     pub(super) choice: FloorChoice,
@@ -101,18 +135,56 @@ pub(super) struct FloorServerArgs {
 /// Whom to drive.
 #[derive(Args, Debug)]
 pub(super) struct PeerArgs {
-    /// The server: subscribers connect to URL/ws/TOPIC, the publisher to URL/publish/TOPIC.
-    #[arg(long, value_name = "URL", conflicts_with = "spawn")]
+    /// The server, ws://HOST:PORT (Stentor, or with the options below any other) or nats://HOST:PORT.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) url: Option<String>,
     /// Run PATH serve on free ports of loopback, drive it, end it.
     #[arg(long, value_name = "PATH")]
     pub(super) spawn: Option<PathBuf>,
+    /// Run PATH, a nats-server, on a free port of loopback, drive it, end it.
+    #[arg(long, value_name = "PATH", conflicts_with = "spawn")]
+    pub(super) spawn_nats: Option<PathBuf>,
     /// Also report what this process costs (Linux).
-    #[arg(long, conflicts_with = "spawn")]
+    #[arg(long, conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) pid: Option<u32>,
+    /// Stentor's operator port, http://HOST:PORT: its counters are compared with what arrived.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
+    pub(super) admin: Option<String>,
+    /// Publish over a WebSocket, or by POST to the operator port.
+    #[arg(long, value_name = "WAY", default_value = "ws")]
+    pub(super) publish_via: Way,
+    #[command(flatten)]
+    pub(super) templates: TemplateArgs,
     /// For the spawned server.
     #[arg(last = true, value_name = "SERVER ARGS")]
     pub(super) server_args: Vec<OsString>,
+}
+
+/// How messages are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Way {
+    Ws,
+    Http,
+}
+
+/// A WebSocket server that is not Stentor; {topic} and {payload} stand for what they say.
+#[derive(Args, Debug)]
+pub(super) struct TemplateArgs {
+    /// Where subscribers connect [default: /].
+    #[arg(long, value_name = "PATH")]
+    pub(super) ws_path: Option<String>,
+    /// What each subscriber says, once for each of its topics.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) subscribe_text: Option<String>,
+    /// What the answer to that contains; nothing is waited for without it.
+    #[arg(long, value_name = "TEXT", requires = "subscribe_text")]
+    pub(super) subscribed_text: Option<String>,
+    /// Where the publisher connects [default: --ws-path].
+    #[arg(long, value_name = "PATH")]
+    pub(super) publish_path: Option<String>,
+    /// What the publisher says for each message [default: {payload}].
+    #[arg(long, value_name = "TEXT")]
+    pub(super) publish_text: Option<String>,
 }
 
 /// How the floor runs.
@@ -135,6 +207,9 @@ pub(super) struct LoadArgs {
     /// Messages a second.
     #[arg(long, value_name = "R", default_value_t = 100.0)]
     pub(super) rate: f64,
+    /// Instead of --rate: so many messages under way, the next one when one has reached every subscriber.
+    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    pub(super) window: Option<u64>,
     /// Payload bytes.
     #[arg(long, value_name = "B", default_value_t = 128)]
     pub(super) size: usize,

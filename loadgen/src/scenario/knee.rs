@@ -9,14 +9,17 @@ use crate::knee::Search;
 use crate::knee_report::{KneeReport, Step};
 use crate::limits::KNEE_TRIES;
 use crate::progress::Progress;
-use crate::scenario::fanout::{Amount, Fanout, RunError};
+use crate::scenario::fanout::{Amount, Fanout, RunError, Tempo};
 use crate::target::Target;
+use crate::topics::TopicPlan;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Knee {
-    /// The first step.
+    /// The first step, but for its rate.
     pub(crate) first: Fanout,
+    /// Its rate.
+    pub(crate) first_per_s: f64,
     /// The p99 up to which a rate counts as held.
     pub(crate) bound_ms: f64,
     /// A p99 within the bound counts, however busy the receivers were.
@@ -32,17 +35,17 @@ impl Knee {
         clock: Clock,
         progress: Progress,
     ) -> Result<KneeReport, RunError> {
-        let mut search = Search::new(self.first.rate_per_s, self.ceiling());
+        let mut search = Search::new(self.first_per_s, self.ceiling());
         let mut steps = Vec::new();
         while let Some(rate_per_s) = search.next() {
             let mut held = false;
             for _ in 0..KNEE_TRIES {
                 let number = steps.len() + 1;
                 progress.part(&format!("step {number}: {rate_per_s:.1} messages/s"));
-                let topic = format!("{}-{number}", self.first.topic);
-                let fanout = Fanout { topic, rate_per_s, ..self.first.clone() };
+                let topics = TopicPlan::one(&format!("{}-{number}", self.first.topics.base));
+                let fanout = Fanout { topics, tempo: Tempo::Rate(rate_per_s), ..self.first.clone() };
                 let step = match fanout.run(target, pid, clock, progress).await {
-                    Ok(report) => Step::of(&report, self.bound_ms, self.busy_ok),
+                    Ok(report) => Step::of(&report, rate_per_s, self.bound_ms, self.busy_ok),
                     Err(RunError::Publish(error)) => Step::failed(rate_per_s, &error),
                     Err(other) => return Err(other),
                 };
