@@ -7,21 +7,25 @@ use std::io;
 use crate::against_floor::AgainstFloor;
 use crate::cli::{Peer, Work};
 use crate::clock::Clock;
+use crate::contest_report::ContestReport;
 use crate::knee_report::KneeReport;
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::scenario::contest::{Contest, Rival};
 use crate::scenario::fanout::{Fanout, RunError};
 use crate::scenario::slow;
-use crate::server::{Server, SpawnError};
+use crate::server::SpawnError;
+use crate::standing::Standing;
 use crate::table;
-use crate::target::address::{Address, AddressError};
-use crate::target::{Manner, Target};
+use crate::target::Target;
+use crate::target::address::AddressError;
 
 /// The result, ready to be shown.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Run(Box<Report>),
     Knee(KneeReport),
+    Contest(ContestReport),
 }
 
 /// Why there is none.
@@ -70,6 +74,7 @@ pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> 
             let run = async |target: &Target, pid| slow::run(fanout, target, pid, clock, progress).await;
             Ok(Outcome::Run(Box::new(with(peer, run).await?)))
         }
+        Work::Contest(rules) => Ok(Outcome::Contest(contest(rules, peer, clock, progress).await?)),
         Work::Knee(knee) => {
             let run = async |target: &Target, pid| knee.run(target, pid, clock, progress).await;
             Ok(Outcome::Knee(with(peer, run).await?))
@@ -93,36 +98,35 @@ async fn with<T>(
     peer: &Peer,
     work: impl AsyncFnOnce(&Target, Option<u32>) -> Result<T, RunError>,
 ) -> Result<T, Failure> {
-    let starting = async {
-        match peer {
-            Peer::Running { .. } => Ok(None),
-            Peer::Spawned { path, args, .. } => Ok(Some(Server::spawn(path, args).await?)),
-            Peer::Nats { path, args } => Ok(Some(Server::nats(path, args).await?)),
-            Peer::Floor(floor) => Ok(Some(Server::floor(floor).await?)),
-        }
-    };
-    let server = unless_interrupted(starting).await?;
-    let run = async {
-        match (&server, peer) {
-            (Some(server), peer) => Ok(work(&spoken_to(server, peer)?, Some(server.pid)).await?),
-            (None, Peer::Running { target, pid }) => Ok(work(target, *pid).await?),
-            (None, _) => unreachable!("what does not run is started above"),
-        }
-    };
+    let standing = unless_interrupted(Standing::of(peer)).await?;
+    let run = async { Ok(work(&standing.target, standing.pid).await?) };
     let done = unless_interrupted(run).await;
-    if let Some(server) = server
-        && let Err(bad_end) = server.stop().await
-    {
-        eprintln!("stentor-loadgen: {bad_end}");
-    }
+    standing.end().await;
     done
 }
 
-/// A server that we have started.
-fn spoken_to(server: &Server, peer: &Peer) -> Result<Target, AddressError> {
-    let via_http = matches!(peer, Peer::Spawned { via_http: true, .. });
-    let operator = server.operator.as_deref().map(Address::operator).transpose()?;
-    Target::new(&server.url, Manner { templates: None, via_http, operator })
+/// Runs `contest` against all of them, which stand at the same time.
+async fn contest(
+    contest: &Contest,
+    peer: &Peer,
+    clock: Clock,
+    progress: Progress,
+) -> Result<ContestReport, Failure> {
+    let mut standing = Vec::new();
+    let all = async {
+        let own = if let Peer::Floor(_) = peer { "floor" } else { "server" };
+        let others = contest.others.iter().map(|(name, peer)| (*name, peer));
+        for (name, peer) in [(own, peer)].into_iter().chain(others) {
+            standing.push((name, Standing::of(peer).await?));
+        }
+        let rivals = standing.iter().map(|(name, at)| Rival { name, target: &at.target, pid: at.pid });
+        Ok(contest.run(&rivals.collect::<Vec<_>>(), clock, progress).await?)
+    };
+    let done = unless_interrupted(all).await;
+    for (_, at) in standing {
+        at.end().await;
+    }
+    done
 }
 
 async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -155,6 +159,7 @@ impl Outcome {
         let text = match self {
             Self::Run(report) => serde_json::to_string(report),
             Self::Knee(report) => serde_json::to_string(report),
+            Self::Contest(report) => serde_json::to_string(report),
         };
         // Only numbers, texts and maps with text keys: it cannot fail.
         text.unwrap_or_default()
@@ -165,6 +170,7 @@ impl Outcome {
         match self {
             Self::Run(report) => table::render(report),
             Self::Knee(report) => report.render(),
+            Self::Contest(report) => report.render(),
         }
     }
 
@@ -173,6 +179,8 @@ impl Outcome {
         match self {
             Self::Run(report) => report.invalid_reason.as_deref(),
             Self::Knee(report) => report.invalid_reason(),
+            // Each cell of the table says so itself.
+            Self::Contest(_) => None,
         }
     }
 
@@ -181,6 +189,7 @@ impl Outcome {
         match self {
             Self::Run(report) => report.failure(),
             Self::Knee(report) => report.failure(),
+            Self::Contest(report) => report.failure(),
         }
     }
 }

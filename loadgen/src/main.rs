@@ -12,6 +12,7 @@
 mod against_floor;
 mod cli;
 mod clock;
+mod contest_report;
 mod cost;
 mod counters;
 mod drive;
@@ -34,6 +35,7 @@ mod schedule;
 mod server;
 mod slow_figures;
 mod stamp;
+mod standing;
 mod subscriber;
 mod supply;
 mod table;

@@ -114,9 +114,15 @@ pub(super) struct KneeArgs {
     pub(super) floor: bool,
     #[command(flatten)]
     pub(super) choice: FloorChoice,
-    /// The p99 up to which a rate counts as held, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 10.0)]
-    pub(super) bound_ms: f64,
+    /// Search those of the server and of the floor in turns, and show both in one table.
+    #[arg(long, conflicts_with = "floor")]
+    pub(super) against_floor: bool,
+    /// Likewise of the nats-server at PATH.
+    #[arg(long, value_name = "PATH", conflicts_with = "floor")]
+    pub(super) against_nats: Option<PathBuf>,
+    /// The p99 up to which a rate counts as held, in milliseconds: one for all, or one for each of --conns.
+    #[arg(long, value_name = "MS", default_values_t = [10.0], value_delimiter = ',')]
+    pub(super) bound_ms: Vec<f64>,
     /// A p99 within the bound counts as held even when our own receivers were busy all the time.
     #[arg(long)]
     pub(super) busy_ok: bool,
@@ -188,7 +194,7 @@ pub(super) struct TemplateArgs {
 }
 
 /// How the floor runs.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct FloorChoice {
     /// The floor sends everything that is pending as one buffer.
     #[arg(long)]
@@ -199,11 +205,11 @@ pub(super) struct FloorChoice {
 }
 
 /// What to send, and to how many.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct LoadArgs {
-    /// Subscribers.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(super) conns: usize,
+    /// Subscribers; a list (100,1000) only where several runs are asked for.
+    #[arg(long, value_name = "N", default_values_t = [1_000], value_delimiter = ',')]
+    pub(super) conns: Vec<usize>,
     /// Messages a second.
     #[arg(long, value_name = "R", default_value_t = 100.0)]
     pub(super) rate: f64,

@@ -11,14 +11,17 @@ use crate::topics::{Choice, TopicPlan};
 
 /// One topic, with a rate or a window.
 pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, String> {
-    at_least("conns", args.conns >= 1, "must be at least 1")?;
+    let &[connections] = args.conns.as_slice() else {
+        return Err("--conns takes a list only with knee".to_owned());
+    };
+    at_least("conns", connections >= 1, "must be at least 1")?;
     at_least("rate", args.rate.is_finite() && args.rate > 0.0, "must be above 0")?;
     let window_rule = format!("must be between 1 and {WINDOW_MAX}");
     at_least("window", args.window.is_none_or(|window| (1..=WINDOW_MAX).contains(&window)), &window_rule)?;
     at_least("secs", args.secs.is_finite() && args.secs > 0.0, "must be above 0")?;
     at_least("warmup", args.warmup.is_finite() && args.warmup >= 0.0, "must be 0 or more")?;
     at_least("messages", messages != Some(0), "must be at least 1")?;
-    at_least("threads", (1..=args.conns).contains(&args.threads), "must be between 1 and --conns")?;
+    at_least("threads", (1..=connections).contains(&args.threads), "must be between 1 and --conns")?;
     let size_rule = format!("must be between {PAYLOAD_BYTES_MIN} and {PAYLOAD_BYTES_MAX}");
     at_least("size", (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&args.size), &size_rule)?;
     let topic_ok = (1..=200).contains(&args.topic.len())
@@ -35,7 +38,7 @@ pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, Stri
     };
     let fanout = Fanout {
         topics: TopicPlan::one(&args.topic),
-        connections: args.conns,
+        connections,
         tempo: args.window.map_or(Tempo::Rate(args.rate), Tempo::Window),
         payload_bytes: args.size,
         amount,

@@ -11,10 +11,11 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use crate::floor::Floor;
+use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
-use args::{FanoutArgs, FloorArgs, KneeArgs, Scenario, SlowArgs, TopicsArgs, Typed};
+use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
 use load::load;
 pub(crate) use peer::Peer;
 use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
@@ -46,6 +47,7 @@ pub(crate) enum Work {
     Topics(Fanout),
     Slow(Fanout),
     Knee(Knee),
+    Contest(Contest),
 }
 
 /// Why there is no plan.
@@ -115,19 +117,39 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let json = args.load.json;
-    at_least("bound-ms", args.bound_ms.is_finite() && args.bound_ms > 0.0, "must be above 0")?;
-    let first = load(args.load, None)?;
-    let Tempo::Rate(first_per_s) = first.tempo else {
-        return Err("--window has no rate to be raised: use --rate for the first one".to_owned());
+    let (json, floor_choice) = (args.load.json, chosen(args.choice.clone()));
+    let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
+    at_least("bound-ms", bound_ok, "must be above 0")?;
+    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
+    at_least("bound-ms", matching, "must be one for all, or one for each of --conns")?;
+    let bounds = args.bound_ms.iter().cycle();
+    let knees = args.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
+        let first = load(LoadArgs { conns: vec![*connections], ..args.load.clone() }, None)?;
+        match first.tempo {
+            Tempo::Rate(first_per_s) => {
+                Ok(Knee { first, first_per_s, bound_ms: *bound_ms, busy_ok: args.busy_ok })
+            }
+            Tempo::Window(_) => {
+                Err("--window has no rate to be raised: use --rate for the first one".to_owned())
+            }
+        }
+    });
+    let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
+    let peer = match floor_if(args.floor || args.against_floor, args.choice, "--floor or --against-floor")? {
+        Some(_) if args.floor && !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
+        Some(floor) if args.floor => Peer::Floor(floor),
+        _ => peer(args.peer)?,
     };
-    let peer = match floor_if(args.floor, args.choice, "--floor")? {
-        Some(_) if !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
-        Some(floor) => Peer::Floor(floor),
-        None => peer(args.peer)?,
-    };
-    let knee = Knee { first, first_per_s, bound_ms: args.bound_ms, busy_ok: args.busy_ok };
-    planned(Work::Knee(knee), peer, json)
+    let nats = args.against_nats.map(|path| ("nats", Peer::Nats { path, args: Vec::new() }));
+    let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));
+    let others: Vec<_> = floor.into_iter().chain(nats).collect();
+    match knees.pop() {
+        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, json),
+        last => {
+            knees.extend(last);
+            planned(Work::Contest(Contest { knees, others }), peer, json)
+        }
+    }
 }
 
 fn planned(work: Work, peer: Peer, json: bool) -> Result<Plan, String> {
@@ -189,6 +211,14 @@ mod tests {
         let Work::Knee(knee) = work else { panic!("{work:?}") };
         assert_eq!((knee.bound_ms, knee.first_per_s), (5.0, 50.0));
         assert!(matches!(peer, Peer::Floor(Floor { coalesce: true, .. })));
+        let line =
+            "x knee --spawn p --against-floor --floor-cpus 0 --against-nats n --conns 10,20 --bound-ms 5,7";
+        let (Work::Contest(contest), ..) = drive(line) else { panic!("{line}") };
+        let bounds: Vec<_> =
+            contest.knees.iter().map(|knee| (knee.first.connections, knee.bound_ms)).collect();
+        assert_eq!(bounds, [(10, 5.0), (20, 7.0)]);
+        let others = contest.others.as_slice();
+        assert!(matches!(others, [("floor", Peer::Floor(_)), ("nats", Peer::Nats { .. })]), "{others:?}");
         let (work, ..) = drive("x topics --url ws://h --topics 20 --topics-per-conn 5 --uniform --saturate");
         let Work::Topics(fanout) = work else { panic!("{work:?}") };
         assert_eq!((fanout.topics.count, fanout.topics.per_connection), (20, 5));
@@ -241,6 +271,8 @@ mod tests {
             ("x knee --url ws://h --bound-ms 0", "--bound-ms"),
             ("x knee --url ws://h --messages 5", "--messages"),
             ("x knee --url ws://h --window 5", "--rate"),
+            ("x knee --url ws://h --conns 1,2,3 --bound-ms 1,2", "--bound-ms"),
+            ("x fanout --url ws://h --conns 1,2", "--conns"),
             ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
             ("x fanout --url ws://h --window 0", "--window"),
             ("x fanout --url ws://h --publish-via http", "--admin"),
