@@ -52,6 +52,9 @@ pub(crate) enum FleetError {
     /// Some were opened before the limit that `source` names.
     #[error("opened {} of {} connections, then: {source}", thousands(*opened), thousands(*wanted))]
     Open { opened: u64, wanted: u64, source: OpenError },
+    /// Others than the subscribers.
+    #[error("the crowd of {} clients could not be opened: {source}", thousands(*wanted))]
+    Crowd { wanted: u64, source: OpenError },
     #[error("cannot start a receiver thread: {0}")]
     Thread(#[source] io::Error),
     #[error("a receiver thread ended unexpectedly")]
@@ -109,7 +112,8 @@ impl Fleet {
     }
 }
 
-fn raise_descriptors(wanted: usize) -> Result<(), FleetError> {
+/// Allows this process that many connections.
+pub(crate) fn raise_descriptors(wanted: usize) -> Result<(), FleetError> {
     let needed = wanted as u64 + DESCRIPTORS_SPARE;
     // Where there is no such limit there is nothing to be short of.
     match rlimit::increase_nofile_limit(u64::MAX) {

@@ -69,6 +69,13 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_STALL.as_millis());
 const _: () = assert!(DRAIN_STALL.as_millis() < DRAIN_MAX.as_millis());
 
+/// A client of the crowd that was refused waits this long before it tries again,
+pub(crate) const CROWD_RETRY: Duration = Duration::from_millis(100);
+/// and tries no more after this.
+pub(crate) const CROWD_PATIENCE: Duration = Duration::from_secs(60);
+/// The latencies of so many seconds after the cut are those of the storm.
+pub(crate) const STORM_WINDOW_S: f64 = 5.0;
+
 /// At the end the server is given this long to close its side first, which leaves no port of ours in TIME_WAIT.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 

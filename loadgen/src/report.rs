@@ -13,6 +13,7 @@ use crate::counters::ServerCounts;
 use crate::kernel::KernelMemory;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
+use crate::storm_figures::StormFigures;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +53,9 @@ pub(crate) struct Report {
     /// Megabytes (10^6) from the subscribers' sockets, frame headers included.
     pub(crate) mb_per_s: f64,
     pub(crate) latency_us: Latency,
+    /// Behind the split of a scenario that has one, which tells of it in its own figures.
+    #[serde(skip)]
+    pub(crate) later_us: Latency,
     pub(crate) gaps: u64,
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
@@ -86,6 +90,8 @@ pub(crate) struct Report {
     pub(crate) against_floor: Option<AgainstFloor>,
     /// Absent without slow subscribers. All other figures are of the healthy ones.
     pub(crate) slow: Option<SlowFigures>,
+    /// Absent but in a storm. The other latencies are those before it.
+    pub(crate) storm: Option<StormFigures>,
 }
 
 /// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
@@ -136,7 +142,8 @@ impl Report {
             let mismatch = self.server_counts.as_ref()?.mismatch.as_ref()?;
             Some(format!("the server's counters do not agree: {mismatch}; does anybody else use it?"))
         };
-        self.own_failure().or_else(|| self.slow.as_ref()?.failure()).or_else(counts)
+        let storm = || self.storm.as_ref()?.failure();
+        self.own_failure().or_else(|| self.slow.as_ref()?.failure()).or_else(storm).or_else(counts)
     }
 
     fn own_failure(&self) -> Option<String> {
@@ -270,6 +277,7 @@ pub(crate) mod tests {
             deliveries_per_s: 20.0,
             mb_per_s: 0.1,
             latency_us: Latency::default(),
+            later_us: Latency::default(),
             gaps: 0,
             duplicates: 0,
             reordered: 0,
@@ -291,6 +299,7 @@ pub(crate) mod tests {
             kernel: KernelMemory::default(),
             against_floor: None,
             slow: None,
+            storm: None,
         }
     }
 

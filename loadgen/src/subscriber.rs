@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::clock::Clock;
 use crate::handshake::Opened;
 use crate::limits::{LATENCY_US_MAX, RECEIVE_BUFFER_BYTES};
-use crate::tally::{Marks, ReceiverTally};
+use crate::tally::{Marks, Part, ReceiverTally};
 use crate::target::wire::Walk;
 use crate::verify::{Account, Arrival, Sequence};
 use crate::walker::{Event, Violation};
@@ -38,6 +38,8 @@ pub(crate) enum Ending {
 pub(crate) struct Harvest {
     /// Microseconds from the intended time to the read, of the messages that count.
     pub(crate) latency: Histogram<u64>,
+    /// Of those behind the split.
+    pub(crate) later: Histogram<u64>,
     /// The sums of all sequences.
     pub(crate) account: Account,
     /// Messages that open connections did not get, out of what was published.
@@ -67,6 +69,7 @@ impl Harvest {
         let latency =
             Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constant and valid");
         Self {
+            later: latency.clone(),
             latency,
             account: Account::default(),
             missing: 0,
@@ -80,6 +83,7 @@ impl Harvest {
     /// Adds what another thread received.
     pub(crate) fn add(&mut self, other: Self) {
         self.latency += other.latency;
+        self.later += other.later;
         self.account.add(other.account);
         self.missing += other.missing;
         self.unstamped += other.unstamped;
@@ -211,9 +215,11 @@ impl Shard {
                     Ok(at) => new += u64::from(sequences[at].take(stamp.seq) == Arrival::New),
                     Err(_) => harvest.astray += 1,
                 }
-                if marks.count(stamp.intended_ns) {
-                    let us = now_ns.saturating_sub(stamp.intended_ns) / 1_000;
-                    harvest.latency.saturating_record(us.max(1));
+                let us = (now_ns.saturating_sub(stamp.intended_ns) / 1_000).max(1);
+                match marks.part(stamp.intended_ns) {
+                    Part::WarmUp => {}
+                    Part::Measured => harvest.latency.saturating_record(us),
+                    Part::Later => harvest.later.saturating_record(us),
                 }
             }
             Event::Unstamped => harvest.unstamped += 1,

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, ServerCost, thousands};
 use crate::slow_figures::SlowFigures;
+use crate::storm_figures::StormFigures;
 
 /// One row a figure; the run it is compared with stands above it.
 pub(crate) fn render(report: &Report) -> String {
@@ -75,6 +76,9 @@ fn one(report: &Report) -> String {
     if let Some(slow) = &report.slow {
         slow_rows(slow, &mut row);
     }
+    if let Some(storm) = &report.storm {
+        storm_rows(storm, &mut row);
+    }
     if let Some(against) = &report.against_floor {
         row("CPU per delivery, by the floor's", times(against.cpu_per_delivery_ratio));
         row("p50, by the floor's", times(against.p50_ratio));
@@ -110,6 +114,22 @@ fn slow_rows(slow: &SlowFigures, row: &mut impl FnMut(&str, String)) {
     let holes = [slow.gaps, slow.duplicates, slow.reordered].map(thousands);
     row("their gaps, duplicates, reordered", holes.join(", "));
     row("p99, by that without slow ones", times(slow.p99_ratio));
+}
+
+fn storm_rows(storm: &StormFigures, row: &mut impl FnMut(&str, String)) {
+    let seconds = |seconds: Option<f64>| or_dash(seconds.map(|seconds| format!("{seconds:.2} s")));
+    let under_way =
+        format!("{} ({} handshakes at a time)", thousands(storm.clients), thousands(storm.in_flight));
+    row("clients cut off", format!("{under_way} in {:.2} s", storm.cut_s));
+    row("half of them back after", seconds(storm.back_p50_s));
+    row("99 % back after", seconds(storm.back_p99_s));
+    row("all back after", seconds(storm.back_all_s));
+    row("attempts repeated", thousands(storm.retries));
+    row(
+        "latency p99 in the storm",
+        or_dash(storm.latency_us.p99.map(|us| format!("{:.3} ms", us as f64 / 1e3))),
+    );
+    row("by that before it", times(storm.p99_ratio));
 }
 
 fn closed(by_code: &BTreeMap<String, u64>, first_reason: Option<&str>) -> String {

@@ -127,11 +127,21 @@ impl PublisherTally {
 #[derive(Debug)]
 pub(crate) struct Marks {
     from_ns: AtomicU64,
+    split_ns: AtomicU64,
+}
+
+/// Where a latency belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    WarmUp,
+    Measured,
+    /// Behind the split, where there is one.
+    Later,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Self { from_ns: AtomicU64::new(u64::MAX) }
+        Self { from_ns: AtomicU64::new(u64::MAX), split_ns: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -141,8 +151,19 @@ impl Marks {
         self.from_ns.store(from_ns, Relaxed);
     }
 
-    /// True exactly when a message that was due then counts.
-    pub(crate) fn count(&self, intended_ns: u64) -> bool {
-        intended_ns >= self.from_ns.load(Relaxed)
+    /// Those that are due at `split_ns` or later count apart.
+    pub(crate) fn split_at(&self, split_ns: u64) {
+        self.split_ns.store(split_ns, Relaxed);
+    }
+
+    /// Where the latency of a message belongs that was due then.
+    pub(crate) fn part(&self, intended_ns: u64) -> Part {
+        if intended_ns < self.from_ns.load(Relaxed) {
+            Part::WarmUp
+        } else if intended_ns < self.split_ns.load(Relaxed) {
+            Part::Measured
+        } else {
+            Part::Later
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Scenario {
     Topics(TopicsArgs),
     /// Some subscribers stall or trickle: what that does to the healthy ones.
     Slow(SlowArgs),
+    /// Some are served while many others are cut off and come back at once.
+    Storm(StormArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
     /// The floor's server; started by the others.
@@ -103,6 +105,24 @@ pub(super) struct SlowArgs {
     /// Percent of --conns that read 1 KiB every 100 ms.
     #[arg(long, value_name = "PCT", default_value_t = 0.0)]
     pub(super) trickling: f64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StormArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are those who are served; --secs are before the storm.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Clients that are cut off and come back; they get no messages. The storm is measured for 5 s.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) clients: usize,
+    /// Another name for --conns: those who are served throughout.
+    #[arg(long, value_name = "N", conflicts_with = "conns")]
+    pub(super) served: Option<usize>,
+    /// Handshakes of the clients under way at a time; above the server's listen queue they are repeated after a second.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(super) in_flight: usize,
 }
 
 #[derive(Args, Debug)]

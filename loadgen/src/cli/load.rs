@@ -44,6 +44,7 @@ pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, Stri
         amount,
         threads: args.threads,
         slow: Slowness::default(),
+        others: 0,
     };
     if fanout.messages() > u64::from(u32::MAX) {
         return Err("more than 4,294,967,295 messages: lower --rate, --secs or --messages".to_owned());

@@ -15,7 +15,8 @@ use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
-use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
+use crate::scenario::storm::Storm;
+use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, StormArgs, TopicsArgs, Typed};
 use load::load;
 pub(crate) use peer::Peer;
 use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
@@ -46,6 +47,7 @@ pub(crate) enum Work {
     Floor(Fanout),
     Topics(Fanout),
     Slow(Fanout),
+    Storm(Storm),
     Knee(Knee),
     Contest(Contest),
 }
@@ -70,6 +72,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Floor(args) => floor(args),
         Scenario::Topics(args) => topics(args),
         Scenario::Slow(args) => slow(args),
+        Scenario::Storm(args) => storm(args),
         Scenario::Knee(args) => knee(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
@@ -114,6 +117,18 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
     planned(Work::Slow(fanout), peer(args.peer)?, json)
+}
+
+fn storm(mut args: StormArgs) -> Result<Plan, String> {
+    let json = args.load.json;
+    at_least("clients", args.clients >= 1, "must be at least 1")?;
+    at_least("in-flight", args.in_flight >= 1, "must be at least 1")?;
+    args.load.conns = args.served.map_or(args.load.conns, |served| vec![served]);
+    let served = load(args.load, None)?;
+    if let Tempo::Window(_) = served.tempo {
+        return Err("--window would wait for the storm to pass: use --rate".to_owned());
+    }
+    planned(Work::Storm(Storm::new(served, args.clients, args.in_flight)), peer(args.peer)?, json)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
@@ -273,6 +288,9 @@ mod tests {
             ("x knee --url ws://h --window 5", "--rate"),
             ("x knee --url ws://h --conns 1,2,3 --bound-ms 1,2", "--bound-ms"),
             ("x fanout --url ws://h --conns 1,2", "--conns"),
+            ("x storm --url ws://h --served 0", "--conns"),
+            ("x storm --url ws://h --in-flight 0", "--in-flight"),
+            ("x storm --url ws://h --window 3", "--rate"),
             ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
             ("x fanout --url ws://h --window 0", "--window"),
             ("x fanout --url ws://h --publish-via http", "--admin"),

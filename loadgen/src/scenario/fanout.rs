@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
-use crate::fleet::{Fleet, FleetError, Muster};
+use crate::fleet::{self, Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
 use crate::kernel::{self, KernelMemory};
 use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX, SETTLE};
@@ -43,6 +43,8 @@ pub(crate) struct Fanout {
     pub(crate) threads: usize,
     /// Subscribers beside `connections` that cannot keep up.
     pub(crate) slow: Slowness,
+    /// Connections that the rest of the scenario holds meanwhile.
+    pub(crate) others: usize,
 }
 
 /// When messages are sent.
@@ -145,6 +147,11 @@ impl Fanout {
         }
     }
 
+    /// Allows this process all connections of the run.
+    pub(crate) fn raise_descriptors(&self) -> Result<(), FleetError> {
+        fleet::raise_descriptors(self.others + self.connections + self.slow.count())
+    }
+
     /// Runs it against `target`, whose process is `pid` where it can be watched.
     pub(crate) async fn run(
         &self,
@@ -153,6 +160,19 @@ impl Fanout {
         clock: Clock,
         progress: Progress,
     ) -> Result<Report, RunError> {
+        let nothing = async |_, _: &Marks| Ok(());
+        Ok(self.run_beside(target, pid, clock, progress, nothing).await?.0)
+    }
+
+    /// Runs it, and `beside` at the same time; that is told when the first message is due.
+    pub(crate) async fn run_beside<T>(
+        &self,
+        target: &Target,
+        pid: Option<u32>,
+        clock: Clock,
+        progress: Progress,
+        beside: impl AsyncFnOnce(u64, &Marks) -> Result<T, RunError>,
+    ) -> Result<(Report, T), RunError> {
         let server = resolve(&target.address).await?;
         let topics = Arc::new(Topics::deal(&self.topics, self.connections));
         let marks = Arc::new(Marks::default());
@@ -164,7 +184,7 @@ impl Fanout {
             topics: Arc::clone(&topics),
             marks: Arc::clone(&marks),
             pace: Pace::Prompt,
-            others: 0,
+            others: self.others,
         };
         let counters_before = match target.operator() {
             Some(operator) => Some((operator, counters::read(operator).await?)),
@@ -186,7 +206,7 @@ impl Fanout {
         let order = Order { schedule, supply, listeners, count, measured_from_ns };
         let publisher = Publisher::start(opened, order, clock).map_err(RunError::Thread)?;
         let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress };
-        let window = self.play(&mut stage, start_ns).await?;
+        let (window, beside) = tokio::try_join!(self.play(&mut stage, start_ns), beside(start_ns, &marks))?;
         kernel.tcp_bytes_end = kernel::tcp_bytes();
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
         cost.resident_bytes_peak = pid.and_then(cost::resident_bytes_peak);
@@ -215,7 +235,7 @@ impl Fanout {
             let after = counters::read_settled(operator).await?;
             report.server_counts = Some(ServerCounts::between(before, after, arrived(&report)));
         }
-        Ok(report.judge())
+        Ok((report.judge(), beside))
     }
 
     /// Opens all subscribers, and reads what they cost the server; gives the seconds it took, too.
@@ -268,7 +288,7 @@ impl Fanout {
             // Their latencies are their own doing.
             marks: Arc::default(),
             pace: Pace::Slow { stalled: self.slow.stalled },
-            others: self.connections,
+            others: self.others + self.connections,
             ..healthy
         };
         let fleet = Fleet::open(&muster, clock, &phase).await?;
@@ -359,6 +379,7 @@ impl Fanout {
             deliveries_per_s: window.deliveries() as f64 / window.seconds(),
             mb_per_s: window.bytes() as f64 / 1e6 / window.seconds(),
             latency_us: Latency::of(&harvest.latency),
+            later_us: Latency::of(&harvest.later),
             gaps: harvest.account.gaps,
             duplicates: harvest.account.duplicates,
             reordered: harvest.account.reordered,
@@ -380,6 +401,7 @@ impl Fanout {
             kernel: KernelMemory::default(),
             against_floor: None,
             slow: None,
+            storm: None,
         }
     }
 }

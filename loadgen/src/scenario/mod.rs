@@ -5,3 +5,4 @@ pub(crate) mod fanout;
 pub(crate) mod knee;
 pub(crate) mod slow;
 mod stage;
+pub(crate) mod storm;
