@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::handshake::{OpenError, Opened, open};
 use crate::limits::{CROWD_PATIENCE, CROWD_RETRY, HANDSHAKES_IN_FLIGHT};
 use crate::progress::Phase;
+use crate::scenario::fanout::Beside;
 use crate::target::Call;
 use crate::target::address::source_for;
 
@@ -37,6 +38,25 @@ pub(crate) struct Return {
     pub(crate) last_error: Option<String>,
 }
 
+/// Opens `count` connections; the first failure ends it.
+pub(crate) async fn open_all(
+    server: SocketAddr,
+    call: &Call,
+    count: usize,
+    phase: &Phase,
+) -> Result<Vec<Opened>, OpenError> {
+    let mut clients = Vec::with_capacity(count);
+    let openings = (0..count).map(|index| open(server, call, source_for(index, server.ip())));
+    let mut opened = stream::iter(openings).buffer_unordered(HANDSHAKES_IN_FLIGHT);
+    while let Some(client) = opened.next().await {
+        clients.push(client?);
+        phase.at(clients.len() as u64);
+    }
+    Ok(clients)
+}
+
+impl Beside for Return {}
+
 impl Crowd {
     /// Connects `count` clients; the first failure ends it.
     pub(crate) async fn open(
@@ -45,14 +65,7 @@ impl Crowd {
         count: usize,
         phase: &Phase,
     ) -> Result<Self, OpenError> {
-        let mut clients = Vec::with_capacity(count);
-        let openings = (0..count).map(|index| open(server, &call, source_for(index, server.ip())));
-        let mut opened = stream::iter(openings).buffer_unordered(HANDSHAKES_IN_FLIGHT);
-        while let Some(client) = opened.next().await {
-            clients.push(client?);
-            phase.at(clients.len() as u64);
-        }
-        drop(opened);
+        let clients = open_all(server, &call, count, phase).await?;
         Ok(Self { server, call, clients })
     }
 

@@ -78,6 +78,10 @@ pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> 
             let run = async |target: &Target, pid| storm.run(target, pid, clock, progress).await;
             Ok(Outcome::Run(Box::new(with(peer, run).await?)))
         }
+        Work::Churn(churn) => {
+            let run = async |target: &Target, pid| churn.run(target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
         Work::Contest(rules) => Ok(Outcome::Contest(contest(rules, peer, clock, progress).await?)),
         Work::Knee(knee) => {
             let run = async |target: &Target, pid| knee.run(target, pid, clock, progress).await;

@@ -69,6 +69,11 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_STALL.as_millis());
 const _: () = assert!(DRAIN_STALL.as_millis() < DRAIN_MAX.as_millis());
 
+/// An operation is answered within this, or the connection counts as broken.
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cycle of a churning connection takes three operations, and Stentor allows a connection 100 a second.
+pub(crate) const CHURN_CYCLES_PER_S_MAX: f64 = 30.0;
+
 /// A client of the crowd that was refused waits this long before it tries again,
 pub(crate) const CROWD_RETRY: Duration = Duration::from_millis(100);
 /// and tries no more after this.

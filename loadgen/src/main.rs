@@ -10,6 +10,8 @@
 //! ```
 
 mod against_floor;
+mod churn_figures;
+mod churner;
 mod cli;
 mod clock;
 mod contest_report;

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::against_floor::AgainstFloor;
+use crate::churn_figures::ChurnFigures;
 use crate::counters::ServerCounts;
 use crate::kernel::KernelMemory;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
@@ -92,6 +93,8 @@ pub(crate) struct Report {
     pub(crate) slow: Option<SlowFigures>,
     /// Absent but in a storm. The other latencies are those before it.
     pub(crate) storm: Option<StormFigures>,
+    /// Absent without churning connections. All other figures but the server's are of the steady ones.
+    pub(crate) churn: Option<ChurnFigures>,
 }
 
 /// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
@@ -142,8 +145,13 @@ impl Report {
             let mismatch = self.server_counts.as_ref()?.mismatch.as_ref()?;
             Some(format!("the server's counters do not agree: {mismatch}; does anybody else use it?"))
         };
+        let churn = || self.churn.as_ref()?.failure();
         let storm = || self.storm.as_ref()?.failure();
-        self.own_failure().or_else(|| self.slow.as_ref()?.failure()).or_else(storm).or_else(counts)
+        self.own_failure()
+            .or_else(|| self.slow.as_ref()?.failure())
+            .or_else(storm)
+            .or_else(churn)
+            .or_else(counts)
     }
 
     fn own_failure(&self) -> Option<String> {
@@ -300,6 +308,7 @@ pub(crate) mod tests {
             against_floor: None,
             slow: None,
             storm: None,
+            churn: None,
         }
     }
 

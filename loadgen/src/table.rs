@@ -79,6 +79,13 @@ fn one(report: &Report) -> String {
     if let Some(storm) = &report.storm {
         storm_rows(storm, &mut row);
     }
+    if let Some(churn) = &report.churn {
+        row("churning connections", format!("{} ({} broken)", thousands(churn.connections), churn.broken));
+        row("subscribed and unsubscribed", format!("{} times", thousands(churn.found.cycles)));
+        row("messages to them", thousands(churn.found.received));
+        let faults = [churn.found.missing, churn.found.misplaced, churn.found.stray].map(thousands);
+        row("missing, misplaced, stray", faults.join(", "));
+    }
     if let Some(against) = &report.against_floor {
         row("CPU per delivery, by the floor's", times(against.cpu_per_delivery_ratio));
         row("p50, by the floor's", times(against.p50_ratio));

@@ -30,6 +30,8 @@ fn storm(mischief: Mischief) -> (Output, Value) {
     let peer = ["storm", "--json", "--url", &url, "--ws-path", "/app", "--publish-path", "/publish/t"];
     let output = Command::new(env!("CARGO_BIN_EXE_stentor-loadgen")).args(peer).args(load).output().unwrap();
     let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    // Only the served ones read, and answer their pings.
+    assert_eq!(server.pongs(), if output.status.success() { 3 } else { 0 });
     (output, json)
 }
 

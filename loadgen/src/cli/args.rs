@@ -27,6 +27,8 @@ pub(super) enum Scenario {
     Slow(SlowArgs),
     /// Some are served while many others are cut off and come back at once.
     Storm(StormArgs),
+    /// Connections that subscribe and unsubscribe all the time, checked from ack to ack (Stentor only).
+    Churn(ChurnArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
     /// The floor's server; started by the others.
@@ -123,6 +125,21 @@ pub(super) struct StormArgs {
     /// Handshakes of the clients under way at a time; above the server's listen queue they are repeated after a second.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(super) in_flight: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ChurnArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are the churning ones.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Subscribers beside --conns that stay.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(super) steady: usize,
+    /// Subscriptions a second of each of --conns.
+    #[arg(long, value_name = "R", default_value_t = 2.0)]
+    pub(super) cycles: f64,
 }
 
 #[derive(Args, Debug)]

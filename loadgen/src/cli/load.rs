@@ -9,10 +9,12 @@ use crate::limits::{
 use crate::scenario::fanout::{Amount, Fanout, Slowness, Tempo};
 use crate::topics::{Choice, TopicPlan};
 
+pub(super) const ONE_CONNS: &str = "--conns takes a list only with knee";
+
 /// One topic, with a rate or a window.
 pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, String> {
     let &[connections] = args.conns.as_slice() else {
-        return Err("--conns takes a list only with knee".to_owned());
+        return Err(ONE_CONNS.to_owned());
     };
     at_least("conns", connections >= 1, "must be at least 1")?;
     at_least("rate", args.rate.is_finite() && args.rate > 0.0, "must be above 0")?;

@@ -11,15 +11,19 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use crate::floor::Floor;
+use crate::limits::CHURN_CYCLES_PER_S_MAX;
+use crate::scenario::churn::Churn;
 use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
 use crate::scenario::storm::Storm;
-use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, StormArgs, TopicsArgs, Typed};
-use load::load;
+use args::{
+    ChurnArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, StormArgs, TopicsArgs, Typed,
+};
+use load::{ONE_CONNS, load};
 pub(crate) use peer::Peer;
-use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
+use peer::{SERVER_ARGS, chosen, floor_if, no_acks, one_topic_only, peer};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub(crate) enum Work {
     Topics(Fanout),
     Slow(Fanout),
     Storm(Storm),
+    Churn(Churn),
     Knee(Knee),
     Contest(Contest),
 }
@@ -73,6 +78,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Topics(args) => topics(args),
         Scenario::Slow(args) => slow(args),
         Scenario::Storm(args) => storm(args),
+        Scenario::Churn(args) => churn(args),
         Scenario::Knee(args) => knee(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
@@ -129,6 +135,21 @@ fn storm(mut args: StormArgs) -> Result<Plan, String> {
         return Err("--window would wait for the storm to pass: use --rate".to_owned());
     }
     planned(Work::Storm(Storm::new(served, args.clients, args.in_flight)), peer(args.peer)?, json)
+}
+
+fn churn(mut args: ChurnArgs) -> Result<Plan, String> {
+    let (json, peer) = (args.load.json, peer(args.peer)?);
+    if let Some(reason) = no_acks(&peer) {
+        return Err(reason.to_owned());
+    }
+    let &[churners] = args.load.conns.as_slice() else { return Err(ONE_CONNS.to_owned()) };
+    at_least("conns", churners >= 1, "must be at least 1")?;
+    at_least("steady", args.steady >= args.load.threads, "must be at least --threads")?;
+    let cycles_rule = format!("must be above 0 and at most {CHURN_CYCLES_PER_S_MAX}");
+    at_least("cycles", args.cycles > 0.0 && args.cycles <= CHURN_CYCLES_PER_S_MAX, &cycles_rule)?;
+    args.load.conns = vec![args.steady];
+    let steady = Fanout { others: churners, ..load(args.load, None)? };
+    planned(Work::Churn(Churn { steady, churners, cycles_per_s: args.cycles }), peer, json)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
@@ -291,6 +312,9 @@ mod tests {
             ("x storm --url ws://h --served 0", "--conns"),
             ("x storm --url ws://h --in-flight 0", "--in-flight"),
             ("x storm --url ws://h --window 3", "--rate"),
+            ("x churn --url nats://h", "Stentor"),
+            ("x churn --url ws://h --cycles 40", "--cycles"),
+            ("x churn --url ws://h --steady 0", "--steady"),
             ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
             ("x fanout --url ws://h --window 0", "--window"),
             ("x fanout --url ws://h --publish-via http", "--admin"),

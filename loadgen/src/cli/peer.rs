@@ -89,6 +89,16 @@ pub(super) fn chosen(choice: FloorChoice) -> Floor {
     Floor { coalesce: choice.coalesce, cpus: choice.floor_cpus }
 }
 
+/// Why it has no operations and acks, where it has none.
+pub(super) fn no_acks(peer: &Peer) -> Option<&'static str> {
+    let is_stentor = match peer {
+        Peer::Running { target, .. } => target.is_stentor(),
+        Peer::Spawned { .. } => true,
+        Peer::Nats { .. } | Peer::Floor(_) => false,
+    };
+    (!is_stentor).then_some("this needs Stentor's acks: use --spawn, or a --url without texts of its own")
+}
+
 /// Why a plan with several topics cannot be carried out there, where it cannot.
 pub(super) fn one_topic_only(peer: &Peer) -> Option<&'static str> {
     match peer {

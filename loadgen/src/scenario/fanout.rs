@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::churner::Broken;
 use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
@@ -96,7 +97,24 @@ pub(crate) enum RunError {
     Publish(#[from] PublishError),
     #[error(transparent)]
     Counters(#[from] NoCounters),
+    #[error("a churning connection was of no use: {0}")]
+    Churn(#[source] Broken),
 }
+
+/// What runs at the same time, on connections of its own.
+pub(crate) trait Beside {
+    /// Messages it received.
+    fn received(&self) -> u64 {
+        0
+    }
+
+    /// Its connections that ended too early.
+    fn closed(&self) -> u64 {
+        0
+    }
+}
+
+impl Beside for () {}
 
 impl Fanout {
     /// Messages on the whole grid, warm-up included; what a window may send at most.
@@ -165,7 +183,7 @@ impl Fanout {
     }
 
     /// Runs it, and `beside` at the same time; that is told when the first message is due.
-    pub(crate) async fn run_beside<T>(
+    pub(crate) async fn run_beside<T: Beside>(
         &self,
         target: &Target,
         pid: Option<u32>,
@@ -233,7 +251,7 @@ impl Fanout {
         report.kernel = kernel;
         if let Some((operator, before)) = counters_before {
             let after = counters::read_settled(operator).await?;
-            report.server_counts = Some(ServerCounts::between(before, after, arrived(&report)));
+            report.server_counts = Some(ServerCounts::between(before, after, arrived(&report, &beside)));
         }
         Ok((report.judge(), beside))
     }
@@ -402,19 +420,20 @@ impl Fanout {
             against_floor: None,
             slow: None,
             storm: None,
+            churn: None,
         }
     }
 }
 
 /// What the server's counters are to be compared with. A slow subscriber that is behind counts as closed: it was left with
 /// its socket full.
-fn arrived(report: &Report) -> Arrived {
+fn arrived(report: &Report, beside: &impl Beside) -> Arrived {
     let slow = report.slow.as_ref();
     let [received, closed, behind] = slow.map_or([0; 3], |slow| [slow.received, slow.closed, slow.behind]);
     Arrived {
         published: report.published,
-        deliveries: report.deliveries + received,
-        closed: report.closed + closed + behind,
+        deliveries: report.deliveries + received + beside.received(),
+        closed: report.closed + closed + behind + beside.closed(),
     }
 }
 

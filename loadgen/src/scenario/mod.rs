@@ -1,5 +1,6 @@
 //! What can be asked of a server, a file each.
 
+pub(crate) mod churn;
 pub(crate) mod contest;
 pub(crate) mod fanout;
 pub(crate) mod knee;

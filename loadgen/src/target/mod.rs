@@ -73,6 +73,16 @@ impl Target {
         }
     }
 
+    /// How to connect without subscribing to anything; for Stentor only.
+    pub(crate) fn session(&self) -> Call {
+        websocket::stentor_publisher(&self.address, None)
+    }
+
+    /// True exactly when it has the operations and the acks of Stentor.
+    pub(crate) fn is_stentor(&self) -> bool {
+        self.address.scheme == Scheme::Ws && self.manner.templates.is_none()
+    }
+
     /// Where a publisher connects.
     pub(crate) fn publisher_address(&self) -> &Address {
         match &self.manner.operator {
@@ -143,8 +153,8 @@ pub(crate) mod tests {
         assert_eq!(target.publisher(Some("t")), Call::plain(Wire::Http));
         assert!(target.subscriber(&["t".into()], false).upgrade.unwrap().starts_with("ws://h:1/"));
         let target = Target::new("ws://h:1", Manner { operator, ..Manner::default() }).unwrap();
-        assert_eq!(target.publisher_address().port, 1);
+        assert_eq!((target.publisher_address().port, target.is_stentor()), (1, true));
         let nats = Target::new("nats://h:1", Manner::default()).unwrap();
-        assert_eq!((nats.publisher(None).wire, nats.address.port), (Wire::Nats, 1));
+        assert_eq!((nats.publisher(None).wire, nats.is_stentor()), (Wire::Nats, false));
     }
 }
