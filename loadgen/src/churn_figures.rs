@@ -34,6 +34,14 @@ impl FromIterator<(Found, Option<Broken>)> for ChurnFigures {
 }
 
 impl ChurnFigures {
+    /// Adds those of another round.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.found.add(&other.found);
+        self.broken += other.broken;
+        self.first_broken = self.first_broken.take().or(other.first_broken);
+    }
+
     /// What the verification found.
     pub(crate) fn failure(&self) -> Option<String> {
         let found = &self.found;

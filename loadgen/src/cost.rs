@@ -66,6 +66,11 @@ fn status(pid: u32, name: &str) -> Option<u64> {
     parse_status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, name)
 }
 
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
 /// True exactly when `pid` can be watched here.
 pub(crate) fn can_watch(pid: u32) -> bool {
     !cfg!(target_os = "linux") || resident_bytes(pid).is_some()
@@ -103,6 +108,7 @@ mod tests {
         assert!(process_cpu_ns(pid).is_some_and(|ns| ns > 0));
         assert!(resident_bytes(pid).is_some_and(|bytes| bytes > 100_000));
         assert!(resident_bytes_peak(pid) >= resident_bytes(pid));
+        assert!(descriptors(pid) >= Some(3));
         assert!(ThreadProbe::current().read().is_some());
         sharpen_timers();
     }

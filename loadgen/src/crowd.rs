@@ -43,14 +43,14 @@ pub(crate) async fn open_all(
     server: SocketAddr,
     call: &Call,
     count: usize,
-    phase: &Phase,
+    told: &mut impl FnMut(u64),
 ) -> Result<Vec<Opened>, OpenError> {
     let mut clients = Vec::with_capacity(count);
     let openings = (0..count).map(|index| open(server, call, source_for(index, server.ip())));
     let mut opened = stream::iter(openings).buffer_unordered(HANDSHAKES_IN_FLIGHT);
     while let Some(client) = opened.next().await {
         clients.push(client?);
-        phase.at(clients.len() as u64);
+        told(clients.len() as u64);
     }
     Ok(clients)
 }
@@ -65,7 +65,7 @@ impl Crowd {
         count: usize,
         phase: &Phase,
     ) -> Result<Self, OpenError> {
-        let clients = open_all(server, &call, count, phase).await?;
+        let clients = open_all(server, &call, count, &mut |opened| phase.at(opened)).await?;
         Ok(Self { server, call, clients })
     }
 

@@ -7,6 +7,7 @@ use std::io;
 use crate::against_floor::AgainstFloor;
 use crate::cli::{Peer, Work};
 use crate::clock::Clock;
+use crate::connections_report::ConnectionsReport;
 use crate::contest_report::ContestReport;
 use crate::knee_report::KneeReport;
 use crate::progress::Progress;
@@ -26,6 +27,7 @@ pub(crate) enum Outcome {
     Run(Box<Report>),
     Knee(KneeReport),
     Contest(ContestReport),
+    Connections(Box<ConnectionsReport>),
 }
 
 /// Why there is none.
@@ -81,6 +83,20 @@ pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> 
         Work::Churn(churn) => {
             let run = async |target: &Target, pid| churn.run(target, pid, clock, progress).await;
             Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Feed(fanout) => {
+            let mut report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            report.scenario = "feed";
+            Ok(Outcome::Run(Box::new(report)))
+        }
+        Work::Soak(soak) => {
+            let run = async |target: &Target, pid| soak.run(target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Connections(connections) => {
+            let run = async |target: &Target, pid| connections.run(target, pid, clock, progress).await;
+            Ok(Outcome::Connections(Box::new(with(peer, run).await?)))
         }
         Work::Contest(rules) => Ok(Outcome::Contest(contest(rules, peer, clock, progress).await?)),
         Work::Knee(knee) => {
@@ -168,6 +184,7 @@ impl Outcome {
             Self::Run(report) => serde_json::to_string(report),
             Self::Knee(report) => serde_json::to_string(report),
             Self::Contest(report) => serde_json::to_string(report),
+            Self::Connections(report) => serde_json::to_string(report),
         };
         // Only numbers, texts and maps with text keys: it cannot fail.
         text.unwrap_or_default()
@@ -179,6 +196,7 @@ impl Outcome {
             Self::Run(report) => table::render(report),
             Self::Knee(report) => report.render(),
             Self::Contest(report) => report.render(),
+            Self::Connections(report) => report.render(),
         }
     }
 
@@ -187,8 +205,8 @@ impl Outcome {
         match self {
             Self::Run(report) => report.invalid_reason.as_deref(),
             Self::Knee(report) => report.invalid_reason(),
-            // Each cell of the table says so itself.
-            Self::Contest(_) => None,
+            // Each cell of the table says so itself; connections measure no speed.
+            Self::Contest(_) | Self::Connections(_) => None,
         }
     }
 
@@ -198,6 +216,7 @@ impl Outcome {
             Self::Run(report) => report.failure(),
             Self::Knee(report) => report.failure(),
             Self::Contest(report) => report.failure(),
+            Self::Connections(report) => report.failure(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Muster {
     pub(crate) pace: Pace,
     /// Connections that other fleets of the run have opened.
     pub(crate) others: usize,
+    /// True exactly when those opened before the first failure are enough, whatever limit it was.
+    pub(crate) partial: bool,
 }
 
 /// Why not all subscribers stand.
@@ -67,6 +69,7 @@ pub(crate) struct Fleet {
     receivers: Vec<Receiver>,
     tallies: Vec<Arc<ReceiverTally>>,
     probes: Vec<ThreadProbe>,
+    stopped_by: Option<OpenError>,
 }
 
 impl Fleet {
@@ -79,12 +82,22 @@ impl Fleet {
         let all_ready = try_join_all(receivers.iter_mut().map(Receiver::ready));
         let ready = phase.during(|| Received::sum(&tallies).opened, all_ready).await;
         match ready {
-            Ok(probes) => Ok(Self { receivers, tallies, probes }),
+            Ok(all) => {
+                let (probes, stopped) = all.into_iter().map(|ready| (ready.probe, ready.stopped_by)).unzip();
+                let stopped: Vec<Option<OpenError>> = stopped;
+                let stopped_by = stopped.into_iter().flatten().next();
+                Ok(Self { receivers, tallies, probes, stopped_by })
+            }
             Err(source) => {
                 let (opened, wanted) = (Received::sum(&tallies).opened, muster.connections as u64);
                 Err(FleetError::Open { opened, wanted, source })
             }
         }
+    }
+
+    /// The limit that was met, where fewer connections were enough.
+    pub(crate) fn stopped_by(&self) -> Option<&OpenError> {
+        self.stopped_by.as_ref()
     }
 
     /// The sums of all counters.
@@ -137,6 +150,7 @@ fn shares(muster: &Muster) -> impl Iterator<Item = Share> {
             topics: Arc::clone(&muster.topics),
             marks: Arc::clone(&muster.marks),
             pace: muster.pace,
+            partial: muster.partial,
         }
     })
 }
@@ -153,8 +167,9 @@ mod tests {
             let server = SocketAddr::from(([127, 0, 0, 1], 1));
             let target = Arc::new(stentor("ws://h"));
             let topics = Arc::new(Topics::deal(&TopicPlan::one("t"), connections));
-            let (pace, marks, others) = (Pace::Prompt, Arc::default(), 7);
-            let muster = Muster { connections, threads, server, target, topics, marks, pace, others };
+            let (pace, marks, others, partial) = (Pace::Prompt, Arc::default(), 7, false);
+            let muster =
+                Muster { connections, threads, server, target, topics, marks, pace, others, partial };
             let mut next = 0;
             for share in shares(&muster) {
                 assert_eq!((share.first, share.others), (next, 7));

@@ -1,4 +1,4 @@
-//! What the kernel uses for sockets, of all processes together, as Linux tells it in `/proc/net/sockstat`.
+//! What the kernel uses for sockets, of all processes together, as Linux tells it in `/proc/net/sockstat` and `/proc/meminfo`.
 //!
 //! Contract: absent, not zero, where it cannot be read.
 
@@ -25,6 +25,16 @@ pub(crate) fn tcp_bytes() -> Option<u64> {
     parse_sockstat(&fs::read_to_string("/proc/net/sockstat").ok()?)
 }
 
+/// Bytes of the kernel's own structures, whatever they are for.
+pub(crate) fn slab_bytes() -> Option<u64> {
+    parse_slab(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_slab(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1_024)
+}
+
 fn parse_sockstat(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "mem").skip(1);
@@ -40,6 +50,8 @@ mod tests {
         let text = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 0 alloc 7 mem 3\nUDP: inuse 1 mem 9\n";
         assert_eq!(parse_sockstat(text), Some(3 * 4_096));
         assert_eq!(parse_sockstat("UDP: inuse 1 mem 9\n"), None);
+        assert_eq!(parse_slab("MemFree: 1 kB\nSlab:    77 kB\n"), Some(77 * 1_024));
+        assert_eq!(slab_bytes().is_some(), cfg!(target_os = "linux"));
         assert_eq!(tcp_bytes().is_some(), cfg!(target_os = "linux"));
     }
 }

@@ -57,6 +57,9 @@ pub(crate) const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// and what is pending this long to be delivered or abandoned.
 pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
 
+/// Every subscriber of a feed subscribes to all of its topics: as many as Stentor allows a connection.
+pub(crate) const FEED_TOPICS_MAX: usize = 1_024;
+
 /// The longest head of an HTTP answer that is read.
 pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -73,6 +76,12 @@ const _: () = assert!(DRAIN_STALL.as_millis() < DRAIN_MAX.as_millis());
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A cycle of a churning connection takes three operations, and Stentor allows a connection 100 a second.
 pub(crate) const CHURN_CYCLES_PER_S_MAX: f64 = 30.0;
+
+/// A round of a soak lasts between these,
+pub(crate) const SOAK_ROUND_S_MIN: f64 = 5.0;
+pub(crate) const SOAK_ROUND_S_MAX: f64 = 60.0;
+/// and its churning connections subscribe so often.
+pub(crate) const SOAK_CHURN_CYCLES_PER_S: f64 = 2.0;
 
 /// A client of the crowd that was refused waits this long before it tries again,
 pub(crate) const CROWD_RETRY: Duration = Duration::from_millis(100);

@@ -55,13 +55,23 @@ pub(crate) struct Share {
     pub(crate) marks: Arc<Marks>,
     /// How they read.
     pub(crate) pace: Pace,
+    /// True exactly when those opened before the first failure are enough.
+    pub(crate) partial: bool,
+}
+
+/// A thread whose connections stand.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) probe: ThreadProbe,
+    /// What stopped the opening, where fewer connections are enough.
+    pub(crate) stopped_by: Option<OpenError>,
 }
 
 /// The owner's end of a receiver thread.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     tally: Arc<ReceiverTally>,
-    ready: Option<oneshot::Receiver<Result<ThreadProbe, OpenError>>>,
+    ready: Option<oneshot::Receiver<Result<Ready, OpenError>>>,
     finish: oneshot::Sender<Arc<[u64]>>,
     harvest: oneshot::Receiver<Harvest>,
     thread: JoinHandle<()>,
@@ -90,7 +100,7 @@ impl Receiver {
     }
 
     /// Waits until all of its connections stand. To be called once.
-    pub(crate) async fn ready(&mut self) -> Result<ThreadProbe, OpenError> {
+    pub(crate) async fn ready(&mut self) -> Result<Ready, OpenError> {
         let gone = || OpenError::Io(io::Error::other("a receiver thread ended unexpectedly"));
         let ready = self.ready.take().ok_or_else(gone)?;
         ready.await.unwrap_or_else(|_| Err(gone()))
@@ -108,7 +118,7 @@ impl Receiver {
 async fn run(
     share: Share,
     shard: Shard,
-    ready: oneshot::Sender<Result<ThreadProbe, OpenError>>,
+    ready: oneshot::Sender<Result<Ready, OpenError>>,
     mut finish: oneshot::Receiver<Arc<[u64]>>,
     harvest: oneshot::Sender<Harvest>,
 ) {
@@ -126,7 +136,9 @@ async fn run(
         _ = &mut finish => return,
     };
     let failed = opened.is_err();
-    if ready.send(opened.map(|()| ThreadProbe::current())).is_err() || failed {
+    if ready.send(opened.map(|stopped_by| Ready { probe: ThreadProbe::current(), stopped_by })).is_err()
+        || failed
+    {
         return;
     }
     let published = match share.pace {
@@ -150,8 +162,11 @@ async fn run(
     let _ = tokio::time::timeout(GOODBYE, all_closed).await;
 }
 
-/// Opens the share with a bounded number of handshakes at once; the first failure ends it.
-async fn open_all(share: &Share, mut take_over: impl FnMut(usize, Opened)) -> Result<(), OpenError> {
+/// Opens the share with a bounded number of handshakes at once; the first failure ends it, well where fewer are enough.
+async fn open_all(
+    share: &Share,
+    mut take_over: impl FnMut(usize, Opened),
+) -> Result<Option<OpenError>, OpenError> {
     let share = Rc::new(share.clone());
     let next = Rc::new(Cell::new(0));
     let mut openers = JoinSet::new();
@@ -171,10 +186,18 @@ async fn open_all(share: &Share, mut take_over: impl FnMut(usize, Opened)) -> Re
         });
     }
     drop(opened_sender);
+    let mut stopped_by = None;
     while let Some((index, result)) = opened.recv().await {
-        take_over(index, result?);
+        match result {
+            Ok(opened) => take_over(index, opened),
+            Err(error) if share.partial => {
+                next.set(share.count);
+                stopped_by.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(stopped_by)
 }
 
 /// Reads one subscriber until its connection ends.

@@ -14,6 +14,7 @@ use crate::counters::ServerCounts;
 use crate::kernel::KernelMemory;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
+use crate::soak_figures::SoakFigures;
 use crate::storm_figures::StormFigures;
 
 /// One run.
@@ -95,6 +96,8 @@ pub(crate) struct Report {
     pub(crate) storm: Option<StormFigures>,
     /// Absent without churning connections. All other figures but the server's are of the steady ones.
     pub(crate) churn: Option<ChurnFigures>,
+    /// Absent but in a soak.
+    pub(crate) soak: Option<SoakFigures>,
 }
 
 /// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
@@ -146,11 +149,13 @@ impl Report {
             Some(format!("the server's counters do not agree: {mismatch}; does anybody else use it?"))
         };
         let churn = || self.churn.as_ref()?.failure();
+        let soak = || self.soak.as_ref()?.grown.clone();
         let storm = || self.storm.as_ref()?.failure();
         self.own_failure()
             .or_else(|| self.slow.as_ref()?.failure())
             .or_else(storm)
             .or_else(churn)
+            .or_else(soak)
             .or_else(counts)
     }
 
@@ -309,6 +314,7 @@ pub(crate) mod tests {
             slow: None,
             storm: None,
             churn: None,
+            soak: None,
         }
     }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::feed::Feed;
 use crate::limits::{WINDOW_GLANCE, WINDOW_STALL};
 use crate::pace::Grid;
 use crate::tally::{Received, ReceiverTally};
@@ -16,6 +17,8 @@ pub(crate) enum Schedule {
     Grid(Grid),
     /// Closed: so many are under way at any time.
     Window(Window),
+    /// Open-loop, at the times of a feed that begins at `start_ns`.
+    Feed { start_ns: u64, feed: Arc<Feed> },
 }
 
 /// Messages under way, counted as the deliveries that are missing, by the mean number of subscribers of a message. A
@@ -39,6 +42,9 @@ impl Schedule {
         match self {
             Self::Grid(grid) => Some(grid.at(index)).filter(|at_ns| *at_ns <= now_ns),
             Self::Window(window) => window.has_room(index, routed, now_ns).then_some(now_ns),
+            Self::Feed { start_ns, feed } => {
+                Some(*start_ns + feed.at_ns(index)).filter(|at_ns| *at_ns <= now_ns)
+            }
         }
     }
 
@@ -50,13 +56,16 @@ impl Schedule {
                 Duration::from_nanos(window.start_ns - now_ns)
             }
             Self::Window(_) => WINDOW_GLANCE,
+            Self::Feed { start_ns, feed } => {
+                Duration::from_nanos((start_ns + feed.at_ns(index)).saturating_sub(now_ns))
+            }
         }
     }
 
     /// How often missing deliveries were given up.
     pub(crate) fn stalls(&self) -> u64 {
         match self {
-            Self::Grid(_) => 0,
+            Self::Grid(_) | Self::Feed { .. } => 0,
             Self::Window(window) => window.stalls,
         }
     }

@@ -78,6 +78,18 @@ impl Payload {
         Self { bytes, stamp_at: HEAD.len() }
     }
 
+    /// `json` with a stamp in front of its first member; what is no object becomes the member `data` of one.
+    pub(crate) fn around(json: &str) -> Self {
+        let members = json.trim().strip_prefix('{').map(str::trim_start);
+        let rest = match members {
+            Some(members) if members.starts_with('}') => format!("\"{members}"),
+            Some(members) => format!("\",{members}"),
+            None => format!("\",\"data\":{json}}}"),
+        };
+        let stamp = Stamp { intended_ns: 0, topic: 0, seq: 0 }.to_bytes();
+        Self { bytes: [HEAD, &stamp, rest.as_bytes()].concat(), stamp_at: HEAD.len() }
+    }
+
     /// Where the stamp stands.
     pub(crate) fn stamp_at(&self) -> usize {
         self.stamp_at
@@ -210,6 +222,19 @@ pub(crate) mod tests {
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(json["stamp"], "@@T0123456789abcdef00001a2bfeed0042");
             assert_eq!(scan_in_pieces(&bytes, &[]), [STAMP]);
+        }
+    }
+
+    #[test]
+    fn any_json_takes_a_stamp_and_stays_json() {
+        for (json, member) in
+            [("{}", None), ("{ \"a\":1}", Some("a")), ("[1]", Some("data")), ("null", Some("data"))]
+        {
+            let payload = Payload::around(json);
+            let parsed: serde_json::Value = serde_json::from_slice(payload.as_bytes()).unwrap();
+            assert!(member.is_none_or(|member| parsed.get(member).is_some()), "{parsed}");
+            assert_eq!(payload.as_bytes()[payload.stamp_at()..][..3], *MARKER);
+            assert!(parsed["stamp"].is_string());
         }
     }
 

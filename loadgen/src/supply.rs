@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn each_topic_counts_for_itself() {
-        let plan = TopicPlan { base: "t".into(), count: 3, per_connection: 1, choice: Choice::Uniform };
+        let plan = TopicPlan { count: 3, choice: Choice::Uniform, ..TopicPlan::one("t") };
         let mut supply = Alike::new(&plan, &stentor("ws://h"), 64);
         let (mut wire, mut pushed) = (Vec::new(), [0; 3]);
         for index in 0..100 {

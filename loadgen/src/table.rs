@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, ServerCost, thousands};
 use crate::slow_figures::SlowFigures;
+use crate::soak_figures::Sample;
 use crate::storm_figures::StormFigures;
 
 /// One row a figure; the run it is compared with stands above it.
@@ -85,6 +86,17 @@ fn one(report: &Report) -> String {
         row("messages to them", thousands(churn.found.received));
         let faults = [churn.found.missing, churn.found.misplaced, churn.found.stray].map(thousands);
         row("missing, misplaced, stray", faults.join(", "));
+    }
+    if let Some(soak) = &report.soak {
+        let memory = |sample: Option<&Sample>| {
+            or_dash(
+                sample.and_then(|sample| Some(format!("{} KiB", thousands(sample.resident_bytes? / 1024)))),
+            )
+        };
+        let (first, last) = (memory(soak.samples.first()), memory(soak.samples.last()));
+        row("memory after each round", format!("{first} ... {last} ({} rounds)", soak.samples.len()));
+        let verdict = if soak.judged { "no" } else { "too short to tell" };
+        row("memory or descriptors grew", soak.grown.clone().unwrap_or_else(|| verdict.to_owned()));
     }
     if let Some(against) = &report.against_floor {
         row("CPU per delivery, by the floor's", times(against.cpu_per_delivery_ratio));

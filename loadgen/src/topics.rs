@@ -5,14 +5,17 @@
 //! shuffle has a fixed seed: the same plan gives the same run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use fastrand::Rng;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TopicPlan {
-    /// The name where there is one topic, the beginning of all names where there are several.
+    /// The name where there is one topic, the beginning of all names where there are several and `names` is empty.
     pub(crate) base: String,
+    /// The names, where they do not follow from `base`.
+    pub(crate) names: Arc<[String]>,
     pub(crate) count: usize,
     /// At most `count`.
     pub(crate) per_connection: usize,
@@ -53,12 +56,28 @@ const SEED: u64 = 0x5eed;
 impl TopicPlan {
     /// One topic of this name.
     pub(crate) fn one(name: &str) -> Self {
-        Self { base: name.to_owned(), count: 1, per_connection: 1, choice: Choice::Uniform }
+        Self {
+            base: name.to_owned(),
+            names: Arc::default(),
+            count: 1,
+            per_connection: 1,
+            choice: Choice::Uniform,
+        }
+    }
+
+    /// All of these, for everybody; there is at least one.
+    pub(crate) fn all(names: &[String]) -> Self {
+        let base = names.first().cloned().unwrap_or_default();
+        Self { count: names.len(), per_connection: names.len(), names: names.into(), ..Self::one(&base) }
     }
 
     /// The name of a topic.
     pub(crate) fn name(&self, topic: u32) -> String {
-        if self.count == 1 { self.base.clone() } else { format!("{}-{topic}", self.base) }
+        match self.names.get(topic as usize) {
+            Some(name) => name.clone(),
+            None if self.count == 1 => self.base.clone(),
+            None => format!("{}-{topic}", self.base),
+        }
     }
 
     /// The name of the only topic, where there is only one.
@@ -157,7 +176,7 @@ mod tests {
     use super::*;
 
     fn plan(count: usize, per_connection: usize, choice: Choice) -> TopicPlan {
-        TopicPlan { base: "t".into(), count, per_connection, choice }
+        TopicPlan { base: "t".into(), names: Arc::default(), count, per_connection, choice }
     }
 
     #[test]

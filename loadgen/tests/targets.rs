@@ -54,6 +54,27 @@ fn nats_is_driven_with_one_topic_and_with_many() {
 }
 
 #[test]
+fn a_recording_is_replayed_to_subscribers_of_all_its_topics() {
+    let server = TinyNats::start("forbidden");
+    let url = format!("nats://{}", server.address);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.ndjson");
+    let line = |n: u32| {
+        format!("{{\"t\":{},\"topic\":\"t{}\",\"data\":{{\"n\":{n}}}}}\n", f64::from(n) / 100.0, n % 3)
+    };
+    std::fs::write(&path, (0..60).map(line).collect::<String>()).unwrap();
+    let file = path.to_str().unwrap();
+    let (output, json) = run(&["feed", "--url", &url, "--conns", "4", "--file", file, "--speed", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(
+        (&json["published"], &json["deliveries"], &json["topics"]),
+        (&json!(60), &json!(240), &json!(3))
+    );
+    // 0.59 s at twice the speed; the last message waits for nobody.
+    assert!(json["measured_s"].as_f64() > Some(0.29), "{json}");
+}
+
+#[test]
 fn a_refused_subscription_is_quoted() {
     let server = TinyNats::start("forbidden");
     let url = format!("nats://{}", server.address);

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Open-loop load generator and verifier for fan-out servers.
+///
+/// `stentor-loadgen run FILE.toml [FLAGS]` takes the scenario and its flags from a file; loadgen/scenarios has one for each.
 #[derive(Debug, Parser)]
 #[command(name = "stentor-loadgen", version, subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Typed {
@@ -29,6 +31,12 @@ pub(super) enum Scenario {
     Storm(StormArgs),
     /// Connections that subscribe and unsubscribe all the time, checked from ack to ack (Stentor only).
     Churn(ChurnArgs),
+    /// A recorded or synthetic market feed at its own pace, to subscribers of all its topics.
+    Feed(FeedArgs),
+    /// For hours: subscribers that stay, with others that churn and stall; fails where memory or descriptors grow.
+    Soak(SoakArgs),
+    /// As many idle connections as the limits permit, then one message to all.
+    Connections(ConnectionsArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
     /// The floor's server; started by the others.
@@ -140,6 +148,51 @@ pub(super) struct ChurnArgs {
     /// Subscriptions a second of each of --conns.
     #[arg(long, value_name = "R", default_value_t = 2.0)]
     pub(super) cycles: f64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FeedArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    /// A recording, NDJSON as `stentor sub --json` writes it; without one the feed is synthetic, with --rate and --secs.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// How many times as fast as it was recorded.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(super) speed: f64,
+    // Everything is measured: there is no warm-up.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SoakArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are those who stay.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Instead of --secs.
+    #[arg(long, value_name = "H", conflicts_with = "secs")]
+    pub(super) hours: Option<f64>,
+    /// In each round: connections that subscribe and unsubscribe,
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) churners: usize,
+    /// and connections that never read.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) stalled: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConnectionsArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // Of the load only --conns, --size, --topic, --threads and --json have a meaning.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Seconds to hold the idle connections before the message.
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub(super) hold: f64,
 }
 
 #[derive(Args, Debug)]

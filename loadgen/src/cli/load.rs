@@ -71,7 +71,7 @@ pub(super) fn topics(args: SpreadArgs, load_args: LoadArgs, messages: Option<u64
         return Err(format!("--topics times --size is above {FRAMES_BYTES_MAX} bytes: lower one of them"));
     }
     let choice = if args.uniform { Choice::Uniform } else { Choice::Zipf(args.zipf) };
-    fanout.topics = TopicPlan { base, count, per_connection, choice };
+    fanout.topics = TopicPlan { count, per_connection, choice, ..TopicPlan::one(&base) };
     if args.saturate {
         fanout.tempo = Tempo::Window(SATURATING_WINDOW);
     }

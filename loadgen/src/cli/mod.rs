@@ -3,7 +3,9 @@
 //! Contract: [`parse`] gives a plan whose every value is usable, or one line that says which is not.
 
 mod args;
+mod file;
 mod load;
+mod more;
 mod peer;
 
 use std::ffi::OsString;
@@ -11,19 +13,18 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use crate::floor::Floor;
-use crate::limits::CHURN_CYCLES_PER_S_MAX;
 use crate::scenario::churn::Churn;
+use crate::scenario::connections::Connections;
 use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
+use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
-use args::{
-    ChurnArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, StormArgs, TopicsArgs, Typed,
-};
-use load::{ONE_CONNS, load};
+use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
+use load::load;
 pub(crate) use peer::Peer;
-use peer::{SERVER_ARGS, chosen, floor_if, no_acks, one_topic_only, peer};
+use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub(crate) enum Work {
     Slow(Fanout),
     Storm(Storm),
     Churn(Churn),
+    Feed(Fanout),
+    Soak(Soak),
+    Connections(Connections),
     Knee(Knee),
     Contest(Contest),
 }
@@ -68,6 +72,7 @@ pub(crate) enum NoPlan {
 
 /// Takes the command line, program name first.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, NoPlan> {
+    let args = file::expand(args.into_iter().collect()).map_err(NoPlan::Usage)?;
     let typed = Typed::try_parse_from(args).map_err(|error| {
         let text = error.render().to_string();
         if error.use_stderr() { NoPlan::Usage(one_line(&text)) } else { NoPlan::Asked(text) }
@@ -77,8 +82,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Floor(args) => floor(args),
         Scenario::Topics(args) => topics(args),
         Scenario::Slow(args) => slow(args),
-        Scenario::Storm(args) => storm(args),
-        Scenario::Churn(args) => churn(args),
+        Scenario::Storm(args) => more::storm(args),
+        Scenario::Churn(args) => more::churn(args),
+        Scenario::Feed(args) => more::feed(args),
+        Scenario::Soak(args) => more::soak(args),
+        Scenario::Connections(args) => more::connections(args),
         Scenario::Knee(args) => knee(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
@@ -125,33 +133,6 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
     planned(Work::Slow(fanout), peer(args.peer)?, json)
 }
 
-fn storm(mut args: StormArgs) -> Result<Plan, String> {
-    let json = args.load.json;
-    at_least("clients", args.clients >= 1, "must be at least 1")?;
-    at_least("in-flight", args.in_flight >= 1, "must be at least 1")?;
-    args.load.conns = args.served.map_or(args.load.conns, |served| vec![served]);
-    let served = load(args.load, None)?;
-    if let Tempo::Window(_) = served.tempo {
-        return Err("--window would wait for the storm to pass: use --rate".to_owned());
-    }
-    planned(Work::Storm(Storm::new(served, args.clients, args.in_flight)), peer(args.peer)?, json)
-}
-
-fn churn(mut args: ChurnArgs) -> Result<Plan, String> {
-    let (json, peer) = (args.load.json, peer(args.peer)?);
-    if let Some(reason) = no_acks(&peer) {
-        return Err(reason.to_owned());
-    }
-    let &[churners] = args.load.conns.as_slice() else { return Err(ONE_CONNS.to_owned()) };
-    at_least("conns", churners >= 1, "must be at least 1")?;
-    at_least("steady", args.steady >= args.load.threads, "must be at least --threads")?;
-    let cycles_rule = format!("must be above 0 and at most {CHURN_CYCLES_PER_S_MAX}");
-    at_least("cycles", args.cycles > 0.0 && args.cycles <= CHURN_CYCLES_PER_S_MAX, &cycles_rule)?;
-    args.load.conns = vec![args.steady];
-    let steady = Fanout { others: churners, ..load(args.load, None)? };
-    planned(Work::Churn(Churn { steady, churners, cycles_per_s: args.cycles }), peer, json)
-}
-
 fn knee(args: KneeArgs) -> Result<Plan, String> {
     let (json, floor_choice) = (args.load.json, chosen(args.choice.clone()));
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
@@ -165,9 +146,7 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
             Tempo::Rate(first_per_s) => {
                 Ok(Knee { first, first_per_s, bound_ms: *bound_ms, busy_ok: args.busy_ok })
             }
-            Tempo::Window(_) => {
-                Err("--window has no rate to be raised: use --rate for the first one".to_owned())
-            }
+            _ => Err("--window has no rate to be raised: use --rate for the first one".to_owned()),
         }
     });
     let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
@@ -277,6 +256,27 @@ mod tests {
         assert!(matches!(peer, Peer::Running { target, .. } if target.publisher_address().port == 2));
     }
 
+    /// Every shipped scenario file is a plan, and one key more would not be.
+    #[test]
+    fn shipped_files_are_plans() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let peer = if path.ends_with("floor.toml") { "" } else { "--url ws://h:1" };
+            let line = format!("x run {} {peer}", path.display());
+            drive(&format!("{line} --threads 2 --json"));
+            let copy = tempfile::NamedTempFile::new().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(copy.path(), format!("{text}frobs = 3\n")).unwrap();
+            let line = format!("x run {} {peer}", copy.path().display());
+            let Err(NoPlan::Usage(said)) = parse_line(&line) else { panic!("{line} was taken") };
+            assert!(said.contains("--frobs"), "{said}");
+            seen += 1;
+        }
+        assert!(seen >= 10, "only {seen} scenario files");
+    }
+
     #[test]
     fn what_is_wrong_is_one_line() {
         for (line, word) in [
@@ -315,6 +315,13 @@ mod tests {
             ("x churn --url nats://h", "Stentor"),
             ("x churn --url ws://h --cycles 40", "--cycles"),
             ("x churn --url ws://h --steady 0", "--steady"),
+            ("x feed --url ws://h --speed 0", "--speed"),
+            ("x feed --url ws://h --file /no/such/file", "/no/such/file"),
+            ("x soak --url ws://h --hours 0", "--hours"),
+            ("x soak --url ws://h --hours 1 --secs 3", "--hours"),
+            ("x connections --url ws://h --hold=-1", "--hold"),
+            ("x connections --url ws://h --window 3", "--window"),
+            ("x run /no/such/file.toml", "/no/such/file.toml"),
             ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
             ("x fanout --url ws://h --window 0", "--window"),
             ("x fanout --url ws://h --publish-via http", "--admin"),

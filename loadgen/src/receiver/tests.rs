@@ -40,6 +40,7 @@ async fn a_stalled_one_reads_nothing_and_a_trickling_one_little_until_the_end() 
         topics: Arc::new(Topics::deal(&TopicPlan::one("t"), 2)),
         marks: Arc::default(),
         pace: Pace::Slow { stalled: 1 },
+        partial: false,
     };
     let clock = Clock::start();
     let mut receiver = Receiver::start(share, clock).unwrap();

@@ -40,7 +40,8 @@ impl Churn {
         let phase = progress.phase("connect", self.churners as u64);
         let from_ns = clock.now_ns();
         let server = resolve(&target.address).await?;
-        let opened = crowd::open_all(server, &target.session(), self.churners, &phase).await;
+        let opened =
+            crowd::open_all(server, &target.session(), self.churners, &mut |opened| phase.at(opened)).await;
         let opened = opened.map_err(|source| FleetError::Crowd { wanted: self.churners as u64, source })?;
         phase.done((clock.now_ns() - from_ns) as f64 / 1e9, self.churners as u64, "churning connections");
         let topic = self.steady.topics.base.as_str();

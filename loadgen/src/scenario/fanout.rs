@@ -13,6 +13,7 @@ use crate::churner::Broken;
 use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
+use crate::feed::{Feed, Replay};
 use crate::fleet::{self, Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
 use crate::kernel::{self, KernelMemory};
@@ -27,7 +28,7 @@ use crate::scenario::stage::Stage;
 use crate::schedule::{Schedule, Window as Outstanding};
 use crate::slow_figures::SlowFigures;
 use crate::subscriber::Harvest;
-use crate::supply::Alike;
+use crate::supply::{Alike, Supply};
 use crate::tally::Marks;
 use crate::target::Target;
 use crate::target::address::Address;
@@ -49,12 +50,14 @@ pub(crate) struct Fanout {
 }
 
 /// When messages are sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Tempo {
     /// So many a second, whatever happens.
     Rate(f64),
     /// So many under way, however fast that is.
     Window(u64),
+    /// At its own times.
+    Feed(Arc<Feed>),
 }
 
 /// How many subscribers read too slowly.
@@ -119,7 +122,8 @@ impl Beside for () {}
 impl Fanout {
     /// Messages on the whole grid, warm-up included; what a window may send at most.
     pub(crate) fn messages(&self) -> u64 {
-        match (self.amount, self.tempo) {
+        match (self.amount, &self.tempo) {
+            (_, Tempo::Feed(feed)) => feed.len(),
             // A float that is too large becomes the largest integer, which the command line refuses.
             (Amount::Timed { warmup_s, measured_s }, Tempo::Rate(per_s)) => {
                 ((warmup_s + measured_s) * per_s).round().max(1.0) as u64
@@ -131,7 +135,7 @@ impl Fanout {
 
     /// The messages of a grid that are warm-up.
     pub(crate) fn warm_up_messages(&self) -> u64 {
-        match (self.amount, self.tempo) {
+        match (self.amount, &self.tempo) {
             (Amount::Timed { warmup_s, .. }, Tempo::Rate(per_s)) => (warmup_s * per_s).round() as u64,
             _ => 0,
         }
@@ -139,9 +143,9 @@ impl Fanout {
 
     /// Of the messages that are not warm-up. Each takes one step of the grid, so the last one's step counts too.
     fn rate_achieved(&self, published: &Published) -> f64 {
-        let step_s = match self.tempo {
+        let step_s = match &self.tempo {
             Tempo::Rate(per_s) => 1.0 / per_s,
-            Tempo::Window(_) => 0.0,
+            Tempo::Window(_) | Tempo::Feed(_) => 0.0,
         };
         let sending_s = seconds_between(published.measured_from_ns, published.end_ns);
         published.measured as f64 / (sending_s + step_s)
@@ -149,9 +153,10 @@ impl Fanout {
 
     /// The intended times from `start_ns` on, and the first of them that is not warm-up.
     fn schedule(&self, start_ns: u64, fleet: &Fleet) -> (Schedule, u64) {
-        match (self.tempo, self.amount) {
+        match (&self.tempo, self.amount) {
+            (Tempo::Feed(feed), _) => (Schedule::Feed { start_ns, feed: Arc::clone(feed) }, start_ns),
             (Tempo::Rate(per_s), _) => {
-                let grid = Grid::new(start_ns, per_s);
+                let grid = Grid::new(start_ns, *per_s);
                 (Schedule::Grid(grid), grid.at(self.warm_up_messages()))
             }
             (Tempo::Window(messages), amount) => {
@@ -159,7 +164,7 @@ impl Fanout {
                     Amount::Timed { warmup_s, .. } => warmup_s,
                     Amount::Messages(_) => 0.0,
                 };
-                let outstanding = Outstanding::new(messages, start_ns, fleet.tallies());
+                let outstanding = Outstanding::new(*messages, start_ns, fleet.tallies());
                 (Schedule::Window(outstanding), start_ns + (warmup_s * 1e9) as u64)
             }
         }
@@ -203,6 +208,7 @@ impl Fanout {
             marks: Arc::clone(&marks),
             pace: Pace::Prompt,
             others: self.others,
+            partial: false,
         };
         let counters_before = match target.operator() {
             Some(operator) => Some((operator, counters::read(operator).await?)),
@@ -216,7 +222,10 @@ impl Fanout {
         let publish_at = resolve(target.publisher_address()).await?;
         let call = target.publisher(self.topics.only());
         let opened = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;
-        let supply = Box::new(Alike::new(&self.topics, target, self.payload_bytes));
+        let supply: Box<dyn Supply> = match &self.tempo {
+            Tempo::Feed(feed) => Box::new(Replay::new(feed, target)),
+            _ => Box::new(Alike::new(&self.topics, target, self.payload_bytes)),
+        };
         let start_ns = clock.now_ns() + PUBLISH_LEAD.as_nanos() as u64;
         let (schedule, measured_from_ns) = self.schedule(start_ns, &fleet);
         marks.measure_from(measured_from_ns);
@@ -320,9 +329,9 @@ impl Fanout {
         match self.amount {
             Amount::Timed { warmup_s, measured_s } => {
                 // Between two messages, so that at a low rate each falls clearly on one side.
-                let early_ns = match self.tempo {
+                let early_ns = match &self.tempo {
                     Tempo::Rate(per_s) => ((0.5e9 / per_s) as u64).min(READING_EARLY_NS_MAX),
-                    Tempo::Window(_) => 0,
+                    Tempo::Window(_) | Tempo::Feed(_) => 0,
                 };
                 let measure_ns = start_ns - early_ns + (warmup_s * 1e9) as u64;
                 let end_ns = measure_ns + (measured_s * 1e9) as u64;
@@ -343,7 +352,8 @@ impl Fanout {
             Amount::Messages(_) => {
                 let mut from = stage.reading();
                 from.at_ns = start_ns;
-                let end_ns = match self.tempo {
+                let end_ns = match &self.tempo {
+                    Tempo::Feed(feed) => start_ns + feed.at_ns(total),
                     Tempo::Rate(per_s) => start_ns + (total as f64 / per_s * 1e9) as u64,
                     Tempo::Window(_) => u64::MAX,
                 };
@@ -374,10 +384,10 @@ impl Fanout {
             payload_bytes: self.payload_bytes as u64,
             intended_per_s: match self.tempo {
                 Tempo::Rate(per_s) => Some(per_s),
-                Tempo::Window(_) => None,
+                Tempo::Window(_) | Tempo::Feed(_) => None,
             },
             window: match self.tempo {
-                Tempo::Rate(_) => None,
+                Tempo::Rate(_) | Tempo::Feed(_) => None,
                 Tempo::Window(messages) => Some(messages),
             },
             connect_s: 0.0,
@@ -387,7 +397,7 @@ impl Fanout {
             },
             measured_s: window.seconds(),
             published: published.count,
-            unsent: match (self.tempo, self.amount) {
+            unsent: match (&self.tempo, self.amount) {
                 (Tempo::Window(_), Amount::Timed { .. }) => 0,
                 _ => self.messages() - published.count,
             },
@@ -421,6 +431,7 @@ impl Fanout {
             slow: None,
             storm: None,
             churn: None,
+            soak: None,
         }
     }
 }

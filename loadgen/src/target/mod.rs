@@ -111,6 +111,12 @@ impl Target {
         }
     }
 
+    /// The same, publishing by HTTP, which a server can take that is full; where the operator port is known.
+    pub(crate) fn by_http(&self) -> Option<Self> {
+        let manner = Manner { via_http: true, ..self.manner.clone() };
+        self.manner.operator.is_some().then(|| Self { manner, address: self.address.clone() })
+    }
+
     /// Where its operator's counters can be read.
     pub(crate) fn operator(&self) -> Option<&Address> {
         self.manner.operator.as_ref()
@@ -154,7 +160,8 @@ pub(crate) mod tests {
         assert!(target.subscriber(&["t".into()], false).upgrade.unwrap().starts_with("ws://h:1/"));
         let target = Target::new("ws://h:1", Manner { operator, ..Manner::default() }).unwrap();
         assert_eq!((target.publisher_address().port, target.is_stentor()), (1, true));
+        assert_eq!(target.by_http().unwrap().publisher_address().port, 2);
         let nats = Target::new("nats://h:1", Manner::default()).unwrap();
-        assert_eq!((nats.publisher(None).wire, nats.is_stentor()), (Wire::Nats, false));
+        assert_eq!((nats.publisher(None).wire, nats.is_stentor(), nats.by_http()), (Wire::Nats, false, None));
     }
 }
