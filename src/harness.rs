@@ -78,7 +78,7 @@ impl InProcess {
     /// Pays everyone; nothing is owed afterwards.
     pub fn sweep(&mut self) -> Paid {
         self.shard.begin_sweep();
-        while !self.shard.sweep(u64::MAX, START.moment, &mut self.sink) {}
+        while !self.shard.sweep(usize::MAX, START.moment, &mut self.sink) {}
         self.shard.end_sweep();
         Paid { deliveries: self.shard.counters().delivered, writes: self.sink.writes, bytes: self.sink.bytes }
     }

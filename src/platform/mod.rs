@@ -1,13 +1,28 @@
 //! What needs unsafe code, and nothing else: the only room where it is allowed.
 #![allow(unsafe_code)]
 
+#[cfg(all(target_os = "linux", feature = "io-uring"))]
+mod ring;
+#[cfg(not(all(target_os = "linux", feature = "io-uring")))]
+#[path = "no_ring.rs"]
+mod ring;
+
+pub(crate) use ring::Ring;
+
 use mio::Poll;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// Bytes for a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending<'a> {
+    pub(crate) socket: BorrowedFd<'a>,
+    pub(crate) bytes: &'a [u8],
+}
 
 /// A poller as one descriptor of the runtime's: readable when any of its sockets is.
 ///

@@ -39,7 +39,7 @@ pub(crate) struct Shard {
     pub(super) scratch: Vec<u8>,
     pub(super) sweep: super::sweep::Sweep,
     /// Sends so far, to spend a budget of them.
-    pub(super) sends: u64,
+    pub(super) sends: usize,
     /// Who asked for heartbeats.
     pub(super) heartbeats: BTreeSet<Slot>,
     pub(super) next_generation: u32,

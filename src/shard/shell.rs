@@ -17,7 +17,7 @@ use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::{READ_BYTES, TICK_SLOTS_PER_YIELD};
 use crate::mailbox::Refused;
-use crate::platform::{self, SharedSocket};
+use crate::platform::{self, Ring, SharedSocket};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
@@ -40,6 +40,7 @@ use tokio::sync::Notify;
 pub(super) struct Shell {
     core: RefCell<Shard>,
     sockets: RefCell<SocketTable>,
+    pub(super) sends_per_yield: usize,
     pub(super) handle: ShardHandle,
     pub(super) publisher: Publisher,
     pub(super) settings: Arc<Settings>,
@@ -79,10 +80,13 @@ impl Shell {
         publisher: Publisher,
         settings: Arc<Settings>,
         watch: Watch,
+        ring: Option<Ring>,
     ) -> Self {
+        let sockets = SocketTable::new(ring);
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone())),
-            sockets: RefCell::default(),
+            sends_per_yield: sockets.sends_per_yield(),
+            sockets: RefCell::new(sockets),
             handle,
             publisher,
             settings,
