@@ -13,19 +13,23 @@ mod against_floor;
 mod cli;
 mod clock;
 mod cost;
+mod curve;
 mod drive;
 mod fleet;
 mod floor;
 mod frame;
 mod handshake;
+mod header;
 mod knee;
 mod knee_report;
 mod limits;
+mod machine;
 mod measure;
 mod pace;
 mod progress;
 mod publisher;
 mod receiver;
+mod recorder;
 mod report;
 mod scenario;
 mod server;
@@ -35,6 +39,7 @@ mod subscriber;
 mod table;
 mod tally;
 mod target;
+mod timeline;
 mod verify;
 mod walker;
 
@@ -45,6 +50,7 @@ use mimalloc::MiMalloc;
 
 use cli::{NoPlan, Plan};
 use drive::{Failure, Outcome, drive, interrupted};
+use header::Header;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -63,10 +69,13 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     match plan {
-        Plan::Drive { work, peer, json } => match runtime.block_on(drive(&work, &peer)) {
-            Ok(outcome) => conclude(&outcome, json),
-            Err(failure) => failed(&failure),
-        },
+        Plan::Drive { work, peer, json } => {
+            let header = Header::new(&work, &peer);
+            match runtime.block_on(drive(&work, &peer)) {
+                Ok(outcome) => conclude(&header, &outcome, json),
+                Err(failure) => failed(&failure),
+            }
+        }
         Plan::BeFloor { coalesce } => {
             let served = runtime.block_on(floor::serve(coalesce, async { interrupted().await.map(drop) }));
             served.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
@@ -79,11 +88,11 @@ fn failed(failure: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn conclude(outcome: &Outcome, json: bool) -> ExitCode {
+fn conclude(header: &Header, outcome: &Outcome, json: bool) -> ExitCode {
     if let Some(reason) = outcome.invalid_reason() {
         eprintln!("stentor-loadgen: not a valid measurement: {reason}");
     }
-    let text = if json { outcome.json() } else { outcome.table() };
+    let text = if json { outcome.json(header) } else { outcome.table() };
     let shown = printed(&format!("{text}\n"));
     match outcome.failure() {
         None => shown,

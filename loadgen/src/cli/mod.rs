@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
+use serde::Serialize;
 
 use crate::cost::can_watch;
 use crate::floor::Floor;
@@ -34,9 +35,11 @@ pub(crate) enum Plan {
 }
 
 /// The scenario, but for the server's address where we start it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "scenario", rename_all = "snake_case")]
 pub(crate) enum Work {
     Fanout {
+        #[serde(flatten)]
         fanout: Fanout,
         /// The floor to run before, and to compare with.
         against: Option<Floor>,
