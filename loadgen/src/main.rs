@@ -20,6 +20,7 @@ mod floor;
 mod frame;
 mod handshake;
 mod header;
+mod html;
 mod knee;
 mod knee_report;
 mod limits;
@@ -43,12 +44,15 @@ mod timeline;
 mod verify;
 mod walker;
 
+use std::error::Error;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-use cli::{NoPlan, Plan};
+use cli::{NoPlan, Output, Plan};
 use drive::{Failure, Outcome, drive, interrupted};
 use header::Header;
 
@@ -69,10 +73,10 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     match plan {
-        Plan::Drive { work, peer, json } => {
+        Plan::Drive { work, peer, output } => {
             let header = Header::new(&work, &peer);
             match runtime.block_on(drive(&work, &peer)) {
-                Ok(outcome) => conclude(&header, &outcome, json),
+                Ok(outcome) => conclude(&header, &outcome, &output),
                 Err(failure) => failed(&failure),
             }
         }
@@ -88,12 +92,18 @@ fn failed(failure: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn conclude(header: &Header, outcome: &Outcome, json: bool) -> ExitCode {
+fn conclude(header: &Header, outcome: &Outcome, output: &Output) -> ExitCode {
     if let Some(reason) = outcome.invalid_reason() {
         eprintln!("stentor-loadgen: not a valid measurement: {reason}");
     }
-    let text = if json { outcome.json(header) } else { outcome.table() };
-    let shown = printed(&format!("{text}\n"));
+    let text = if output.json { outcome.json(header) } else { outcome.table() };
+    let mut shown = printed(&format!("{text}\n"));
+    if let Some(path) = &output.html
+        && let Err(error) = written(path, header, outcome)
+    {
+        eprintln!("stentor-loadgen: cannot write {}: {error}", path.display());
+        shown = ExitCode::FAILURE;
+    }
     match outcome.failure() {
         None => shown,
         Some(line) => {
@@ -101,6 +111,10 @@ fn conclude(header: &Header, outcome: &Outcome, json: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn written(path: &Path, header: &Header, outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    Ok(fs::write(path, html::page(header, outcome)?)?)
 }
 
 /// A reader that went away (`| head`) is not worth a panic.

@@ -150,9 +150,19 @@ pub(super) struct LoadArgs {
     /// Receiver threads.
     #[arg(long, value_name = "T", default_value_t = 1)]
     pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// How to show the result.
+#[derive(Args, Clone, Debug)]
+pub(super) struct OutputArgs {
     /// One JSON object on standard output instead of the table.
     #[arg(long)]
     pub(super) json: bool,
+    /// Also write a page with charts, which needs nothing beside itself.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
 }
 
 /// An end by count.
