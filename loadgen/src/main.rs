@@ -1,6 +1,7 @@
 //! `stentor-loadgen`: drives a fan-out server and verifies what every subscriber got.
 //!
-//! Contract: it knows the wire and no server. Exit code 0: all verified; 1: the verification or the run failed; 2: wrong usage.
+//! Contract: it knows the wire and no server. Exit code 0: all verified, or nothing worse; 1: the verification or the run failed, or
+//! something is worse; 2: wrong usage.
 //! The result is on standard output, everything else on standard error.
 //!
 //! ```text
@@ -12,6 +13,7 @@
 mod against_floor;
 mod cli;
 mod clock;
+mod compare;
 mod cost;
 mod curve;
 mod drive;
@@ -53,6 +55,7 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 
 use cli::{NoPlan, Output, Plan};
+use compare::Compare;
 use drive::{Failure, Outcome, drive, interrupted};
 use header::Header;
 
@@ -80,11 +83,28 @@ fn main() -> ExitCode {
                 Err(failure) => failed(&failure),
             }
         }
+        Plan::Compare { compare, json } => compared(&compare, json),
         Plan::BeFloor { coalesce } => {
             let served = runtime.block_on(floor::serve(coalesce, async { interrupted().await.map(drop) }));
             served.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
         }
     }
+}
+
+fn compared(compare: &Compare, json: bool) -> ExitCode {
+    let comparison = match compare.run() {
+        Ok(comparison) => comparison,
+        Err(line) => {
+            eprintln!("stentor-loadgen: {line}");
+            return ExitCode::from(2);
+        }
+    };
+    for warning in comparison.warnings() {
+        eprintln!("stentor-loadgen: {warning}");
+    }
+    let text = if json { comparison.json() } else { comparison.render() };
+    let shown = printed(&format!("{text}\n"));
+    if comparison.is_worse() { ExitCode::FAILURE } else { shown }
 }
 
 fn failed(failure: &Failure) -> ExitCode {

@@ -112,7 +112,7 @@ fn closed(by_code: &BTreeMap<String, u64>, first_reason: Option<&str>) -> String
     format!("{} ({}{reason})", thousands(by_code.values().sum()), codes.join(", "))
 }
 
-fn times(ratio: Option<f64>) -> String {
+pub(crate) fn times(ratio: Option<f64>) -> String {
     or_dash(ratio.map(|ratio| format!("x {ratio:.2}")))
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Scenario {
     Slow(SlowArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
+    /// Compares two results made with --json: 1 when a figure of B is worse than A's beyond the noise.
+    Compare(CompareArgs),
     /// The floor's server; started by the others.
     #[command(hide = true)]
     FloorServer(FloorServerArgs),
@@ -89,6 +91,25 @@ pub(super) struct KneeArgs {
     // The first rate is --rate; --secs and --warmup are those of each step.
     #[command(flatten)]
     pub(super) load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CompareArgs {
+    /// What it was before.
+    #[arg(value_name = "A.json")]
+    pub(super) a: PathBuf,
+    /// What is judged.
+    #[arg(value_name = "B.json")]
+    pub(super) b: PathBuf,
+    /// What differs by no more than this counts as equal.
+    #[arg(long, value_name = "PCT", default_value_t = 10.0)]
+    pub(super) noise: f64,
+    /// Also where the scenario, its parameters or the machine differ, or the figures are not valid.
+    #[arg(long)]
+    pub(super) anyway: bool,
+    /// One JSON object on standard output instead of the table.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

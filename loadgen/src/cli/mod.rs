@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::Serialize;
 
+use crate::compare::Compare;
 use crate::cost::can_watch;
 use crate::floor::Floor;
 use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
@@ -18,7 +19,8 @@ use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
 use crate::target::Target;
 use args::{
-    FanoutArgs, FloorArgs, FloorChoice, KneeArgs, LoadArgs, OutputArgs, PeerArgs, Scenario, SlowArgs, Typed,
+    CompareArgs, FanoutArgs, FloorArgs, FloorChoice, KneeArgs, LoadArgs, OutputArgs, PeerArgs, Scenario,
+    SlowArgs, Typed,
 };
 
 /// What is to be done.
@@ -30,6 +32,12 @@ pub(crate) enum Plan {
         /// The server to drive.
         peer: Peer,
         output: Output,
+    },
+    /// Two results are to be compared.
+    Compare {
+        compare: Compare,
+        /// JSON instead of the table.
+        json: bool,
     },
     /// To be the floor for another process of ours.
     BeFloor { coalesce: bool },
@@ -90,6 +98,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Floor(args) => floor(args),
         Scenario::Slow(args) => slow(args),
         Scenario::Knee(args) => knee(args),
+        Scenario::Compare(args) => compare(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
     plan.map_err(NoPlan::Usage)
@@ -137,6 +146,12 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
         None => peer(args.peer)?,
     };
     planned(Work::Knee(Knee { first, bound_ms: args.bound_ms, busy_ok: args.busy_ok }), peer, shown)
+}
+
+fn compare(args: CompareArgs) -> Result<Plan, String> {
+    at_least("noise", args.noise.is_finite() && args.noise >= 0.0, "must be 0 or more")?;
+    let compare = Compare { a: args.a, b: args.b, noise_percent: args.noise, anyway: args.anyway };
+    Ok(Plan::Compare { compare, json: args.json })
 }
 
 fn planned(work: Work, peer: Peer, output: Output) -> Result<Plan, String> {
@@ -245,7 +260,7 @@ mod tests {
     fn drive(line: &str) -> (Work, Peer, bool) {
         match parse_line(line).unwrap() {
             Plan::Drive { work, peer, output } => (*work, peer, output.json),
-            Plan::BeFloor { .. } => panic!("{line}"),
+            _ => panic!("{line}"),
         }
     }
 
