@@ -4,9 +4,12 @@
 
 use std::io;
 
+use serde::Serialize;
+
 use crate::against_floor::AgainstFloor;
 use crate::cli::{Peer, Work};
 use crate::clock::Clock;
+use crate::header::Header;
 use crate::knee_report::KneeReport;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -17,7 +20,8 @@ use crate::table;
 use crate::target::{Target, TargetError};
 
 /// The result, ready to be shown.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Outcome {
     Run(Box<Report>),
     Knee(KneeReport),
@@ -136,13 +140,15 @@ pub(crate) async fn interrupted() -> io::Result<&'static str> {
 
 impl Outcome {
     /// One object on one line.
-    pub(crate) fn json(&self) -> String {
-        let text = match self {
-            Self::Run(report) => serde_json::to_string(report),
-            Self::Knee(report) => serde_json::to_string(report),
-        };
+    pub(crate) fn json(&self, header: &Header) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            header: &'a Header<'a>,
+            #[serde(flatten)]
+            outcome: &'a Outcome,
+        }
         // Only numbers, texts and maps with text keys: it cannot fail.
-        text.unwrap_or_default()
+        serde_json::to_string(&Document { header, outcome: self }).unwrap_or_default()
     }
 
     /// As people read it.

@@ -81,6 +81,11 @@ impl Fleet {
         }
     }
 
+    /// The counters of all threads.
+    pub(crate) fn tallies(&self) -> Vec<Arc<ReceiverTally>> {
+        self.tallies.clone()
+    }
+
     /// The sums of all counters.
     pub(crate) fn received(&self) -> Received {
         sum(&self.tallies)

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::against_floor::AgainstFloor;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
+use crate::timeline::Timeline;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +43,8 @@ pub(crate) struct Report {
     /// Megabytes (10^6) from the subscribers' sockets, frame headers included.
     pub(crate) mb_per_s: f64,
     pub(crate) latency_us: Latency,
+    /// Pairs of percentile and milliseconds, up to the maximum at 100.
+    pub(crate) latency_curve_ms: Vec<(f64, f64)>,
     pub(crate) gaps: u64,
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
@@ -65,6 +68,8 @@ pub(crate) struct Report {
     pub(crate) receiver_ran_max: Option<f64>,
     /// and the part it ran or waited for a core.
     pub(crate) receiver_wanted_max: Option<f64>,
+    /// From the first connection on, warm-up and drain included; deliveries to slow ones are not in it.
+    pub(crate) timeline: Timeline,
     /// Absent without a process to watch.
     pub(crate) server: Option<ServerCost>,
     /// Absent unless asked for.
@@ -245,6 +250,7 @@ pub(crate) mod tests {
             deliveries_per_s: 20.0,
             mb_per_s: 0.1,
             latency_us: Latency::default(),
+            latency_curve_ms: Vec::new(),
             gaps: 0,
             duplicates: 0,
             reordered: 0,
@@ -260,6 +266,7 @@ pub(crate) mod tests {
             loadgen_cores: None,
             receiver_ran_max: Some(0.5),
             receiver_wanted_max: Some(0.6),
+            timeline: Timeline::default(),
             server: None,
             against_floor: None,
             slow: None,

@@ -5,10 +5,12 @@
 mod args;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use serde::Serialize;
 
+use crate::compare::Compare;
 use crate::cost::can_watch;
 use crate::floor::Floor;
 use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
@@ -16,7 +18,10 @@ use crate::scenario::fanout::{Amount, Fanout, Slowness};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
 use crate::target::Target;
-use args::{FanoutArgs, FloorArgs, FloorChoice, KneeArgs, LoadArgs, PeerArgs, Scenario, SlowArgs, Typed};
+use args::{
+    CompareArgs, FanoutArgs, FloorArgs, FloorChoice, KneeArgs, LoadArgs, OutputArgs, PeerArgs, Scenario,
+    SlowArgs, Typed,
+};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -26,6 +31,11 @@ pub(crate) enum Plan {
         work: Box<Work>,
         /// The server to drive.
         peer: Peer,
+        output: Output,
+    },
+    /// Two results are to be compared.
+    Compare {
+        compare: Compare,
         /// JSON instead of the table.
         json: bool,
     },
@@ -33,10 +43,21 @@ pub(crate) enum Plan {
     BeFloor { coalesce: bool },
 }
 
+/// How the result is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// JSON instead of the table.
+    pub(crate) json: bool,
+    /// Where the page goes.
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// The scenario, but for the server's address where we start it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "scenario", rename_all = "snake_case")]
 pub(crate) enum Work {
     Fanout {
+        #[serde(flatten)]
         fanout: Fanout,
         /// The floor to run before, and to compare with.
         against: Option<Floor>,
@@ -77,26 +98,27 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Floor(args) => floor(args),
         Scenario::Slow(args) => slow(args),
         Scenario::Knee(args) => knee(args),
+        Scenario::Compare(args) => compare(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
     plan.map_err(NoPlan::Usage)
 }
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let fanout = run(args.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
-    planned(Work::Fanout { fanout, against }, peer(args.peer)?, json)
+    planned(Work::Fanout { fanout, against }, peer(args.peer)?, shown)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let work = Work::Floor(run(args.load, args.count.messages)?);
-    planned(work, Peer::Floor(chosen(args.choice)), json)
+    planned(work, Peer::Floor(chosen(args.choice)), shown)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let percent = |name: &str, value: f64| {
         at_least(name, (0.0..100.0).contains(&value), "must be at least 0 and below 100")
     };
@@ -111,11 +133,11 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(fanout), peer(args.peer)?, json)
+    planned(Work::Slow(fanout), peer(args.peer)?, shown)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     at_least("bound-ms", args.bound_ms.is_finite() && args.bound_ms > 0.0, "must be above 0")?;
     let first = run(args.load, None)?;
     let peer = match floor_if(args.floor, args.choice, "--floor")? {
@@ -123,11 +145,27 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
         Some(floor) => Peer::Floor(floor),
         None => peer(args.peer)?,
     };
-    planned(Work::Knee(Knee { first, bound_ms: args.bound_ms, busy_ok: args.busy_ok }), peer, json)
+    planned(Work::Knee(Knee { first, bound_ms: args.bound_ms, busy_ok: args.busy_ok }), peer, shown)
 }
 
-fn planned(work: Work, peer: Peer, json: bool) -> Result<Plan, String> {
-    Ok(Plan::Drive { work: Box::new(work), peer, json })
+fn compare(args: CompareArgs) -> Result<Plan, String> {
+    at_least("noise", args.noise.is_finite() && args.noise >= 0.0, "must be 0 or more")?;
+    let compare = Compare { a: args.a, b: args.b, noise_percent: args.noise, anyway: args.anyway };
+    Ok(Plan::Compare { compare, json: args.json })
+}
+
+fn planned(work: Work, peer: Peer, output: Output) -> Result<Plan, String> {
+    Ok(Plan::Drive { work: Box::new(work), peer, output })
+}
+
+/// A page that cannot be written is better known before the run than after it.
+fn output(args: OutputArgs) -> Result<Output, String> {
+    if let Some(path) = &args.html {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let ok = folder.is_none_or(Path::is_dir) && !path.is_dir();
+        at_least("html", ok, "must name a file in a directory that exists")?;
+    }
+    Ok(Output { json: args.json, html: args.html })
 }
 
 const SERVER_ARGS: &str = "arguments after -- are for the server of --spawn";
@@ -221,8 +259,8 @@ mod tests {
 
     fn drive(line: &str) -> (Work, Peer, bool) {
         match parse_line(line).unwrap() {
-            Plan::Drive { work, peer, json } => (*work, peer, json),
-            Plan::BeFloor { .. } => panic!("{line}"),
+            Plan::Drive { work, peer, output } => (*work, peer, output.json),
+            _ => panic!("{line}"),
         }
     }
 

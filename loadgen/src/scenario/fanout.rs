@@ -8,8 +8,11 @@
 use std::io;
 use std::net::SocketAddr;
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::cost;
+use crate::curve::curve_ms;
 use crate::fleet::{Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
 use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX, SETTLE};
@@ -18,14 +21,16 @@ use crate::pace::Grid;
 use crate::progress::Progress;
 use crate::publisher::{Order, PublishError, Published, Publisher};
 use crate::receiver::Pace;
+use crate::recorder::Recorder;
 use crate::report::{Latency, Report, ServerCost};
 use crate::scenario::stage::Stage;
 use crate::slow_figures::SlowFigures;
 use crate::subscriber::Harvest;
 use crate::target::Target;
+use crate::timeline::Timeline;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fanout {
     pub(crate) topic: String,
     pub(crate) connections: usize,
@@ -38,7 +43,7 @@ pub(crate) struct Fanout {
 }
 
 /// How many subscribers read too slowly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Slowness {
     /// Never read.
     pub(crate) stalled: usize,
@@ -53,7 +58,8 @@ impl Slowness {
 }
 
 /// When to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Amount {
     /// After so many seconds.
     Timed { warmup_s: f64, measured_s: f64 },
@@ -115,7 +121,10 @@ impl Fanout {
     ) -> Result<Report, RunError> {
         let server = resolve(target).await?;
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
+        let recorder = Recorder::start(clock, pid);
+        recorder.phase("connect").await;
         let (fleet, connect_s) = self.connect(target, server, clock, progress, pid, &mut cost).await?;
+        recorder.follow(fleet.tallies()).await;
         let slow = self.connect_slow(target, server, clock, progress).await?;
         let url = target.publish_url(&self.topic);
         let opened = handshake::open(server, &url, None).await.map_err(RunError::Publisher)?;
@@ -124,10 +133,11 @@ impl Fanout {
         let measured_from = u64::from(self.measured_from());
         let order = Order { grid, count: self.messages(), measured_from, size: self.payload_bytes };
         let publisher = Publisher::start(opened, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress };
+        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
         let window = self.play(&mut stage, start_ns).await?;
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
         let published = stage.published.unwrap_or_default();
+        let timeline = stage.recorder.finish().await;
         let harvest = stage.fleet.finish(published.count).await?;
         let slow = match slow {
             Some(fleet) => {
@@ -146,6 +156,7 @@ impl Fanout {
         report.connect_s = connect_s;
         report.server = pid.map(|_| cost);
         report.slow = slow;
+        report.timeline = timeline;
         Ok(report.judge())
     }
 
@@ -280,6 +291,7 @@ impl Fanout {
             deliveries_per_s: window.deliveries() as f64 / window.seconds(),
             mb_per_s: window.bytes() as f64 / 1e6 / window.seconds(),
             latency_us: Latency::of(&harvest.latency),
+            latency_curve_ms: curve_ms(&harvest.latency),
             gaps: harvest.account.gaps,
             duplicates: harvest.account.duplicates,
             reordered: harvest.account.reordered,
@@ -295,6 +307,7 @@ impl Fanout {
             loadgen_cores: window.own_cores(),
             receiver_ran_max,
             receiver_wanted_max,
+            timeline: Timeline::default(),
             server: None,
             against_floor: None,
             slow: None,

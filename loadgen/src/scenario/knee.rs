@@ -4,6 +4,8 @@
 //! disturbs nobody. A step that does not hold is repeated before it counts; a publisher that the server closed or stalled has
 //! not held, while subscribers that cannot be opened end the search.
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::knee::Search;
 use crate::knee_report::{KneeReport, Step};
@@ -13,9 +15,10 @@ use crate::scenario::fanout::{Amount, Fanout, RunError};
 use crate::target::Target;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Knee {
     /// The first step.
+    #[serde(flatten)]
     pub(crate) first: Fanout,
     /// The p99 up to which a rate counts as held.
     pub(crate) bound_ms: f64,
