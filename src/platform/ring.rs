@@ -92,7 +92,7 @@ impl Ring {
         let (here, mut there) = UnixStream::pair()?;
         here.set_nonblocking(true)?;
         there.set_nonblocking(true)?;
-        let much = vec![7; 4 << 20];
+        let much = vec![7; 1 << 20];
         let mut told = Vec::new();
         for bytes in [&much[..1], &much] {
             let sending = Sending { socket: here.as_fd(), bytes };
