@@ -56,7 +56,7 @@ impl InProcess {
         let limits = Limits::default();
         let mut wired = Self {
             sequencer: Sequencer::new(1, &limits, 1),
-            shard: Shard::new(0, limits),
+            shard: Shard::new(0, limits, connections),
             outbox: Outbox::new(),
             sink: Sink::default(),
         };

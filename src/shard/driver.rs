@@ -28,16 +28,21 @@ const COMMANDS_PER_TURN: usize = 32;
 /// How often a shard that is done looks whether its last connections have closed.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
-/// Runs a shard until the end mark has come and its connections are gone.
+/// Runs a shard, with memory set aside for so many connections, until the end mark has come and its connections are gone.
 ///
 /// # Errors
 /// The system refuses a runtime or a poller, or the poller fails.
-pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> io::Result<()> {
+pub(crate) fn run(
+    handle: ShardHandle,
+    publisher: Publisher,
+    settings: Arc<Settings>,
+    slots: usize,
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
         let ring = ring(handle.id, settings.flush.io);
-        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, ring));
+        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, ring, slots));
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
         let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
         let posting = tokio::task::spawn_local(shell.clone().post_waiting());
