@@ -1,0 +1,21 @@
+//! What every benchmark sends, and how long it may take.
+
+use criterion::BenchmarkGroup;
+use criterion::measurement::WallTime;
+use std::time::Duration;
+use stentor::TopicName;
+
+/// A payload of 128 bytes, JSON as a market's feed sends it.
+pub(crate) fn payload() -> String {
+    format!(r#"{{"p":"64135.3","pad":"{}"}}"#, "x".repeat(104))
+}
+
+/// The topic of those who need only one.
+pub(crate) fn topic() -> TopicName {
+    TopicName::try_from("trade.BTCUSDT").expect("a topic name")
+}
+
+/// All benchmarks together are to take minutes: less time for each, the spread is shown all the same.
+pub(crate) fn pace(group: &mut BenchmarkGroup<'_, WallTime>) {
+    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1_500));
+}
