@@ -1,7 +1,7 @@
 //! What does a delivery cost beside the designs one would write first?
 //!
-//! The designs: a map of senders under an `RwLock`, a sharded map (dashmap), one `tokio::sync::broadcast`, a hub
-//! task with a bounded mpsc and a task per connection, and Stentor. A round is 16 messages of 128 bytes to every
+//! The designs: a map of senders under an `RwLock`, a sharded map (dashmap), one `tokio::sync::broadcast`, a
+//! bounded mpsc and a task per connection, and Stentor. A round is 16 messages of 128 bytes to every
 //! subscriber. *In process* everyone's queue ends empty and there is no socket: what is timed is what a design
 //! does around the write. *Over sockets* the bytes go over loopback TCP to subscribers that one thread reads, and
 //! the clock stops when it has them all; every design is sent the same frames, made once, and Stentor is the

@@ -130,7 +130,7 @@ fn tokio_broadcast(streams: Vec<TcpStream>) -> Publish {
     })
 }
 
-/// Built with care: a hub that nobody waits for, and tasks that write all that waits at once.
+/// Built with care: tasks that write all that waits at once.
 fn task_per_connection(streams: Vec<TcpStream>) -> Publish {
     let senders: Vec<_> = streams
         .into_iter()
@@ -147,15 +147,9 @@ fn task_per_connection(streams: Vec<TcpStream>) -> Publish {
             sender
         })
         .collect();
-    let (hub, mut messages) = mpsc::channel::<Bytes>(QUEUED_MAX);
-    tokio::spawn(async move {
-        while let Some(frame) = messages.recv().await {
-            for sender in &senders {
-                if sender.send(frame.clone()).await.is_err() {
-                    return;
-                }
-            }
+    Box::new(move |frame| {
+        for sender in &senders {
+            sender.try_send(frame.clone()).expect("room");
         }
-    });
-    Box::new(move |frame| hub.try_send(frame).expect("room"))
+    })
 }

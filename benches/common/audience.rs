@@ -61,7 +61,9 @@ impl Audience {
         let watched = |(at, client): (usize, TcpStream)| {
             client.set_nonblocking(true).expect("an option");
             let mut stream = Stream::from_std(client);
-            poll.registry().register(&mut stream, Token(at), Interest::READABLE).expect("a place in the poller");
+            poll.registry()
+                .register(&mut stream, Token(at), Interest::READABLE)
+                .expect("a place in the poller");
             stream
         };
         let streams = clients.into_iter().enumerate().map(watched).collect();

@@ -29,24 +29,23 @@ impl Inbox {
     /// The message, to be posted again.
     pub fn post(&self, message: Arc<Message>) -> Result<(), Arc<Message>> {
         match self.shard.inbox.post(Delivery::Message(message)) {
-            Err(Refused::Full(Delivery::Message(back)) | Refused::Closed(Delivery::Message(back))) => Err(back),
+            Err(Refused::Full(Delivery::Message(back)) | Refused::Closed(Delivery::Message(back))) => {
+                Err(back)
+            }
             _ => Ok(()),
         }
     }
 
-    /// Takes the oldest.
-    pub fn take(&self) -> Option<Arc<Message>> {
-        match self.shard.inbox.take() {
-            Some(Delivery::Message(message)) => Some(message),
-            _ => None,
-        }
-    }
-
-    /// Sleeps until there is something to take.
-    pub async fn wait(&self) {
-        self.shard.inbox.arrivals.arm();
-        if self.shard.inbox.is_empty() {
-            self.shard.wake.notified().await;
+    /// Takes the oldest, and sleeps until there is one.
+    pub async fn next(&self) -> Arc<Message> {
+        loop {
+            if let Some(Delivery::Message(message)) = self.shard.inbox.take() {
+                return message;
+            }
+            self.shard.inbox.arrivals.arm();
+            if self.shard.inbox.is_empty() {
+                self.shard.wake.notified().await;
+            }
         }
     }
 }
