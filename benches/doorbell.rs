@@ -1,10 +1,13 @@
 //! How long does it take to wake a thread that sleeps, with a message, and to be woken by its answer?
 //!
-//! One message goes to and fro between two threads, each asleep until it comes. Beside our inboxes the bounded
-//! channels of tokio and crossbeam.
+//! One message goes to and fro between two threads on cores of their own, each asleep until it comes. Beside our
+//! inboxes the bounded channels of tokio and crossbeam (whose receiver spins a little before it sleeps). Figures: a
+//! round trip.
 
 #[path = "common/load.rs"]
 mod load;
+#[path = "common/pin.rs"]
+mod pin;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossbeam::channel;
@@ -20,11 +23,13 @@ fn doorbell(criterion: &mut Criterion) {
     load::pace(&mut group);
     let message = Arc::new(load::message());
     let awake = runtime();
+    pin::first();
 
     let (there, back) = (Inbox::default(), Inbox::default());
     let (taken, given) = (there.clone(), back.clone());
     // An inbox of its own does not close: this thread ends with the process.
     thread::spawn(move || {
+        pin::other(0);
         runtime().block_on(async {
             loop {
                 given.post(taken.next().await).expect("room");
@@ -41,6 +46,7 @@ fn doorbell(criterion: &mut Criterion) {
     let (there, mut taken) = mpsc::channel::<Arc<Message>>(1);
     let (given, mut back) = mpsc::channel(1);
     thread::spawn(move || {
+        pin::other(0);
         runtime().block_on(async {
             while let Some(message) = taken.recv().await {
                 given.try_send(message).expect("room");
@@ -56,7 +62,10 @@ fn doorbell(criterion: &mut Criterion) {
 
     let (there, taken) = channel::bounded::<Arc<Message>>(1);
     let (given, back) = channel::bounded(1);
-    thread::spawn(move || taken.iter().for_each(|message| given.send(message).expect("room")));
+    thread::spawn(move || {
+        pin::other(0);
+        taken.iter().for_each(|message| given.send(message).expect("room"));
+    });
     group.bench_function("crossbeam_channel", |bencher| {
         bencher.iter(|| {
             there.send(message.clone()).expect("room");

@@ -1,6 +1,6 @@
 //! What does framing a message once save over framing it for every subscriber?
 //!
-//! Both end with the frame's bytes in each subscriber's outgoing buffer.
+//! Both end with the frame's bytes in each subscriber's outgoing buffer. Figures: a subscriber.
 
 #[path = "common/load.rs"]
 mod load;

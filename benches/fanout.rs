@@ -3,7 +3,8 @@
 //! A server with its defaults, its publisher in this process, and WebSocket subscribers over loopback that one
 //! thread reads; 1 message, or 64 published at once; the clock stops when everybody has everything. `plain_sends`
 //! is a thread that sends one frame after the other to every socket in turn; `plain_sends_gathered` knows all 64
-//! beforehand and sends them in one. Neither has a queue, a topic or a subscription.
+//! beforehand and sends them in one. Neither has a queue, a topic or a subscription. Figures: a
+//! delivery.
 
 #[path = "common/audience.rs"]
 mod audience;

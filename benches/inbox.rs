@@ -1,11 +1,14 @@
 //! What does it cost to bring a message to another thread, with 1, 4 and 16 producers?
 //!
-//! 65,536 shared messages, eight times what the inbox holds, are posted by all producers together while the one
-//! consumer takes them and sleeps when it finds nothing; the clock stops when it has all of them. Who finds no
-//! room yields and tries again. Beside ours the bounded channels of tokio and crossbeam, of the same size.
+//! 8,192 shared messages, as many as the inbox holds, are posted by all producers together while the one consumer
+//! takes them and sleeps when it finds nothing; the clock stops when it has all of them. Consumer and producers
+//! are on cores of their own. Beside ours the bounded channels of tokio and crossbeam, of the same size. Figures:
+//! a message.
 
 #[path = "common/load.rs"]
 mod load;
+#[path = "common/pin.rs"]
+mod pin;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,23 +17,22 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
 use stentor::harness::Inbox;
-use stentor::limits::Limits;
 use stentor::message::Message;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 
-const MESSAGES: usize = 65_536;
+const MESSAGES: usize = 8_192;
 
 fn inbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("inbox");
     load::pace(&mut group);
     group.throughput(Throughput::Elements(MESSAGES as u64));
-    let room = Limits::default().inbox_frames;
+    pin::first();
     let shard = Builder::new_current_thread().enable_all().build().expect("a runtime");
     for count in [1, 4, 16] {
         let taker = Inbox::default();
         let inbox = taker.clone();
-        let producers = Producers::new(count, move |message| inbox.post(message).err());
+        let producers = Producers::new(count, move |message| inbox.post(message).expect("room"));
         bench(&mut group, "stentor", &producers, || {
             shard.block_on(async {
                 for _ in 0..MESSAGES {
@@ -39,11 +41,8 @@ fn inbox(criterion: &mut Criterion) {
             });
         });
 
-        let (sender, mut receiver) = mpsc::channel(room);
-        let producers = Producers::new(count, move |message| match sender.try_send(message) {
-            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => Some(back),
-            Ok(()) => None,
-        });
+        let (sender, mut receiver) = mpsc::channel(MESSAGES);
+        let producers = Producers::new(count, move |message| sender.try_send(message).expect("room"));
         bench(&mut group, "tokio_mpsc", &producers, || {
             shard.block_on(async {
                 for _ in 0..MESSAGES {
@@ -52,10 +51,8 @@ fn inbox(criterion: &mut Criterion) {
             });
         });
 
-        let (sender, receiver) = channel::bounded(room);
-        let producers = Producers::new(count, move |message| {
-            sender.try_send(message).err().map(channel::TrySendError::into_inner)
-        });
+        let (sender, receiver) = channel::bounded(MESSAGES);
+        let producers = Producers::new(count, move |message| sender.try_send(message).expect("room"));
         bench(&mut group, "crossbeam_channel", &producers, || {
             for _ in 0..MESSAGES {
                 black_box(receiver.recv().expect("producers"));
@@ -71,7 +68,7 @@ fn bench(
     producers: &Producers,
     mut take_all: impl FnMut(),
 ) {
-    let id = BenchmarkId::new(design, format!("{} producers", producers.starts.len()));
+    let id = BenchmarkId::new(design, format!("from {}", producers.starts.len()));
     group.bench_function(id, |bencher| {
         bencher.iter(|| {
             producers.start();
@@ -86,25 +83,15 @@ struct Producers {
 }
 
 impl Producers {
-    /// `post` gives back what found no room.
-    fn new(
-        count: usize,
-        post: impl Fn(Arc<Message>) -> Option<Arc<Message>> + Clone + Send + 'static,
-    ) -> Self {
-        let producer = |_| {
+    /// There is always room for what they `post`.
+    fn new(count: usize, post: impl Fn(Arc<Message>) + Clone + Send + 'static) -> Self {
+        let producer = |number| {
             let (start, started) = channel::bounded(1);
             let (post, message) = (post.clone(), Arc::new(load::message()));
             thread::spawn(move || {
+                pin::other(number);
                 while started.recv().is_ok() {
-                    for _ in 0..MESSAGES / count {
-                        let mut unsent = Some(message.clone());
-                        while let Some(message) = unsent.take() {
-                            unsent = post(message);
-                            if unsent.is_some() {
-                                thread::yield_now();
-                            }
-                        }
-                    }
+                    (0..MESSAGES / count).for_each(|_| post(message.clone()));
                 }
             });
             start

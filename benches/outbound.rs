@@ -4,12 +4,13 @@
 //! everything moves into queues; then they take bytes again and the queues are drained. Beside it the queue one
 //! would write first, of shared frames. `event_overflow` is the class's policy at work: the queues are at their
 //! limit, one more message comes, and all are closed as slow consumers, their queues dropped.
+//! Figures: a delivery, and of `outbound_overflow` a connection closed.
 
 #[path = "common/load.rs"]
 mod load;
 
 use bytes::Bytes;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use stentor::Payload;
@@ -26,13 +27,13 @@ fn outbound(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements((SUBSCRIBERS * MESSAGES) as u64));
 
     let mut wired = wired(Limits::default());
-    group.bench_function("stentor/straight", |bencher| {
+    group.bench_function(BenchmarkId::new("stentor", "straight"), |bencher| {
         bencher.iter(|| {
             publish(&mut wired, MESSAGES);
             black_box(wired.sweep())
         });
     });
-    group.bench_function("stentor/queued", |bencher| {
+    group.bench_function(BenchmarkId::new("stentor", "queued"), |bencher| {
         bencher.iter(|| {
             wired.fill(true);
             publish(&mut wired, MESSAGES);
@@ -45,7 +46,7 @@ fn outbound(criterion: &mut Criterion) {
     let frame = Bytes::from(frame::frame(frame::TEXT, load::payload().as_bytes()));
     let mut queues = vec![VecDeque::new(); SUBSCRIBERS];
     let mut gathered = Vec::new();
-    group.bench_function("queue_per_connection/queued", |bencher| {
+    group.bench_function(BenchmarkId::new("queue_per_connection", "queued"), |bencher| {
         bencher.iter(|| {
             for _ in 0..MESSAGES {
                 queues.iter_mut().for_each(|queue| queue.push_back(frame.clone()));
@@ -65,7 +66,7 @@ fn outbound(criterion: &mut Criterion) {
         wired.sweep();
         wired
     };
-    group.bench_function("stentor/event", |bencher| {
+    group.bench_function(BenchmarkId::new("stentor", "event"), |bencher| {
         let overflow = |mut wired: InProcess| {
             publish(&mut wired, 1);
             black_box(wired.sweep());

@@ -5,7 +5,7 @@
 //! most messages those of a topic with few subscribers. *Route* takes messages that have their place to the debts
 //! of their subscribers. *Route and pay* goes on until nobody is owed anything, each connection's frames gathered
 //! into one write; sockets take everything. Beside it what one would write first: a list of subscribers per topic
-//! and a queue of shared frames per connection.
+//! and a queue of shared frames per connection. Figures: a delivery.
 
 #[path = "common/load.rs"]
 mod load;
@@ -14,6 +14,7 @@ mod populace;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fastrand::Rng;
 use populace::{Populace, Zipf};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use stentor::limits::{LOG_FRAMES_MAX, Limits};
 use stentor::message::frame;
 
 /// Deliveries between two sweeps at most: what the plain queues hold of them must fit memory.
-const DELIVERIES_MAX: usize = 8 << 20;
+const DELIVERIES_MAX: usize = 4 << 20;
 
 fn route(criterion: &mut Criterion) {
     let hot = [1_000, 20_000, 1_000_000].map(|connections| (Populace::hot(connections), vec!["hot"]));
@@ -31,6 +32,8 @@ fn route(criterion: &mut Criterion) {
     for (name, is_paid) in [("route", false), ("route_and_pay", true)] {
         let mut group = criterion.benchmark_group(name);
         load::pace(&mut group);
+        // A round takes up to a quarter of a second.
+        group.sample_size(10);
         for (populace, publications) in hot.iter().chain(&drawn) {
             let designs: [(&str, Design); 2] = [("stentor", stentor), ("queue_per_connection", queues)];
             for (design, build) in designs {
@@ -61,13 +64,13 @@ impl Window {
     fn new(populace: &Populace, publication: &str) -> Self {
         let mut subscribers = vec![0; populace.topics.len()];
         populace.chosen.iter().flatten().for_each(|topic| subscribers[*topic] += 1);
-        let mut zipf = Zipf::new(2);
+        let (mut zipf, mut random) = (Zipf::new(2), Rng::with_seed(3));
         let mut window = Self { topics: Vec::new(), deliveries: 0 };
         while window.topics.len() < LOG_FRAMES_MAX && window.deliveries < DELIVERIES_MAX {
             let topic = match publication {
                 "hot" => 0,
                 "zipf" => zipf.draw(),
-                _ => zipf.draw_any(),
+                _ => random.usize(..populace.topics.len()),
             };
             window.topics.push(topic);
             window.deliveries += subscribers[topic];
@@ -110,23 +113,24 @@ fn queues(populace: &Populace) -> Box<dyn Routing + '_> {
         chosen.iter().for_each(|topic| subscribers[*topic].push(connection));
     }
     let queues = vec![Vec::new(); populace.chosen.len()];
-    let frame = frame::frame(frame::TEXT, load::payload().as_bytes()).into();
+    let frame = frame::frame(frame::TEXT, load::payload().as_bytes());
     Box::new(QueuePerConnection { subscribers, queues, frame, gathered: Vec::new() })
 }
 
 struct QueuePerConnection {
     subscribers: Vec<Vec<usize>>,
     queues: Vec<Vec<Bytes>>,
-    frame: Bytes,
+    frame: Vec<u8>,
     gathered: Vec<u8>,
 }
 
 impl Routing for QueuePerConnection {
     fn round(&mut self, topics: &[usize], is_paid: bool) -> Duration {
+        let messages: Vec<_> = topics.iter().map(|topic| (*topic, Bytes::from(self.frame.clone()))).collect();
         let route = |this: &mut Self| {
-            for topic in topics {
+            for (topic, frame) in &messages {
                 for connection in &this.subscribers[*topic] {
-                    this.queues[*connection].push(this.frame.clone());
+                    this.queues[*connection].push(frame.clone());
                 }
             }
         };

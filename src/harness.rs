@@ -79,7 +79,7 @@ impl InProcess {
             wired.request(Request::Subscribe { connection, tag: Tag::Silent, wishes });
             wired.route();
         }
-        wired.shard.effects.clear();
+        wired.shard.effects = Vec::new();
         wired.sink = Sink::default();
         wired
     }

@@ -23,11 +23,12 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     load::pace(&mut group);
     for count in SUBSCRIBERS {
         group.throughput(Throughput::Elements((count * ROUND) as u64));
+        let id = |design| BenchmarkId::new(design, format!("{count} subscribers"));
 
         let topic = load::topic();
         let mut wired = InProcess::new(count, std::slice::from_ref(&topic));
         let message = Payload::text(load::payload());
-        group.bench_function(BenchmarkId::new("stentor", count), |bencher| {
+        group.bench_function(id("stentor"), |bencher| {
             bencher.iter(|| {
                 for _ in 0..ROUND {
                     wired.publish(&topic, message.clone());
@@ -37,20 +38,20 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         });
 
         let mut map = MapUnderRwLock::new(count);
-        group.bench_function(BenchmarkId::new("map_under_rwlock", count), |bencher| {
+        group.bench_function(id("map_under_rwlock"), |bencher| {
             bencher.iter(|| map.round());
         });
 
         let mut map = ShardedMap::new(count);
-        group.bench_function(BenchmarkId::new("sharded_map", count), |bencher| bencher.iter(|| map.round()));
+        group.bench_function(id("sharded_map"), |bencher| bencher.iter(|| map.round()));
 
         let mut channel = TokioBroadcast::new(count);
-        group.bench_function(BenchmarkId::new("tokio_broadcast", count), |bencher| {
+        group.bench_function(id("tokio_broadcast"), |bencher| {
             bencher.iter(|| channel.round());
         });
 
         let mut tasks = TaskPerConnection::new(count);
-        group.bench_function(BenchmarkId::new("task_per_connection", count), |bencher| {
+        group.bench_function(id("task_per_connection"), |bencher| {
             bencher.iter(|| tasks.round());
         });
     }

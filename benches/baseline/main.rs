@@ -5,7 +5,7 @@
 //! subscriber. *In process* everyone's queue ends empty and there is no socket: what is timed is what a design
 //! does around the write. *Over sockets* the bytes go over loopback TCP to subscribers that one thread reads, and
 //! the clock stops when it has them all; every design is sent the same frames, made once, and Stentor is the
-//! whole server with its defaults.
+//! whole server with its defaults. Figures: a delivery.
 
 mod in_process;
 mod over_sockets;

@@ -25,10 +25,11 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let frame = Bytes::from(frame::frame(frame::TEXT, load::payload().as_bytes()));
     for count in SUBSCRIBERS {
         group.throughput(Throughput::Elements((count * ROUND) as u64));
+        let id = |design| BenchmarkId::new(design, format!("{count} subscribers"));
         let bytes = frame.len() * count * ROUND;
         {
             let mut served = Served::new(count);
-            group.bench_function(BenchmarkId::new("stentor", count), |bencher| {
+            group.bench_function(id("stentor"), |bencher| {
                 bencher.iter(|| served.round(ROUND, bytes));
             });
         }
@@ -40,7 +41,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         ];
         for (name, design) in designs {
             let mut plain = Plain::new(count, design);
-            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+            group.bench_function(id(name), |bencher| {
                 bencher.iter(|| plain.round(&frame, bytes));
             });
         }

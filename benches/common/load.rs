@@ -34,6 +34,7 @@ pub(crate) fn message() -> Message {
 pub(crate) fn pace(group: &mut BenchmarkGroup<'_, WallTime>) {
     group
         .sample_size(20)
+        .nresamples(20_000)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1_500));
 }

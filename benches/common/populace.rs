@@ -64,9 +64,4 @@ impl Zipf {
         let point = self.random.f64() * self.cumulated[TOPICS - 1];
         self.cumulated.partition_point(|sum| *sum <= point).min(TOPICS - 1)
     }
-
-    /// A topic, each as often as any other.
-    pub(crate) fn draw_any(&mut self) -> usize {
-        self.random.usize(..TOPICS)
-    }
 }
