@@ -1,8 +1,9 @@
-//! One benchmark's result, as criterion left it.
+//! One benchmark's result: of one run, as criterion left it, or of several.
 
 use crate::Result;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,9 +22,9 @@ pub(crate) struct Figure {
     /// What the designs were compared at; empty where there is nothing to choose.
     pub(crate) parameter: String,
     pub(crate) median_ns: f64,
-    /// Half of the median's 95 % interval, as a share of it.
-    pub(crate) spread: f64,
-    raw: Value,
+    /// Where its 95 % interval begins and ends; of several runs, the lowest and the highest.
+    pub(crate) low_ns: f64,
+    pub(crate) high_ns: f64,
 }
 
 #[derive(Deserialize)]
@@ -52,22 +53,31 @@ struct Interval {
 }
 
 impl Figure {
-    fn read(folder: &Path) -> Result<Self> {
-        let benchmark: Value = serde_json::from_slice(&fs::read(folder.join("benchmark.json"))?)?;
-        let estimates: Value = serde_json::from_slice(&fs::read(folder.join("estimates.json"))?)?;
-        let raw = json!({ "benchmark": &benchmark, "estimates": &estimates });
-        let Benchmark { group_id, function_id, value_str, throughput } = serde_json::from_value(benchmark)?;
-        let Estimates { median } = serde_json::from_value(estimates)?;
+    fn new(raw: &Value) -> Result<Self> {
+        let Benchmark { group_id, function_id, value_str, throughput } =
+            Benchmark::deserialize(&raw["benchmark"])?;
+        let Estimates { median } = Estimates::deserialize(&raw["estimates"])?;
         let elements = throughput.and_then(|of| of.get("Elements")?.as_f64()).unwrap_or(1.0);
-        let interval = median.confidence_interval;
         Ok(Self {
             group: group_id,
             design: function_id,
             parameter: value_str.unwrap_or_default(),
             median_ns: median.point_estimate / elements,
-            spread: (interval.upper_bound - interval.lower_bound) / 2.0 / median.point_estimate,
-            raw,
+            low_ns: median.confidence_interval.lower_bound / elements,
+            high_ns: median.confidence_interval.upper_bound / elements,
         })
+    }
+
+    /// What several runs say together.
+    fn merged(runs: Vec<Self>) -> Option<Self> {
+        let mut medians: Vec<_> = runs.iter().map(|figure| figure.median_ns).collect();
+        medians.sort_by(f64::total_cmp);
+        let first = runs.into_iter().next()?;
+        if medians.len() == 1 {
+            return Some(first);
+        }
+        let median_ns = medians[medians.len() / 2];
+        Some(Self { median_ns, low_ns: medians[0], high_ns: medians[medians.len() - 1], ..first })
     }
 
     /// True exactly when it is ours, in whatever situation.
@@ -75,23 +85,36 @@ impl Figure {
         self.design.starts_with("stentor")
     }
 
-    /// All of them, as criterion wrote them.
-    pub(crate) fn raw(figures: &[Self]) -> Result<Vec<u8>> {
-        let all: Vec<_> = figures.iter().map(|figure| &figure.raw).collect();
-        Ok(serde_json::to_vec_pretty(&all)?)
+    /// True exactly when all it says is below all the other says.
+    pub(crate) fn is_surely_below(&self, other: &Self) -> bool {
+        self.high_ns < other.low_ns
     }
 }
 
-/// Everything the last run measured, by group, design and parameter.
-pub(crate) fn of_last_run(criterion: &Path) -> Result<Vec<Figure>> {
+/// Every figure of these runs, by group, design and parameter.
+pub(crate) fn of_runs(runs: &[Vec<Value>]) -> Result<Vec<Figure>> {
+    let mut by_name = BTreeMap::<_, Vec<Figure>>::new();
+    for raw in runs.iter().flatten() {
+        let figure = Figure::new(raw)?;
+        let name = (figure.group.clone(), figure.design.clone(), figure.parameter.clone());
+        by_name.entry(name).or_default().push(figure);
+    }
+    Ok(by_name.into_values().filter_map(Figure::merged).collect())
+}
+
+/// Everything the last run measured, as criterion wrote it.
+pub(crate) fn last_run(criterion: &Path) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     collect(criterion, &mut found)
         .map_err(|error| format!("{}: {error}; run `cargo bench` first", criterion.display()))?;
     let newest = found.iter().map(|(_, at)| *at).max().ok_or("no results yet; run `cargo bench` first")?;
     found.retain(|(_, at)| newest.duration_since(*at).is_ok_and(|age| age < RUN_MAX));
-    let mut figures = found.iter().map(|(folder, _)| Figure::read(folder)).collect::<Result<Vec<_>>>()?;
-    figures.sort_by(|a, b| (&a.group, &a.design, &a.parameter).cmp(&(&b.group, &b.design, &b.parameter)));
-    Ok(figures)
+    found.sort();
+    let read = |folder: &Path| -> Result<Value> {
+        let file = |name| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(folder.join(name))?)?) };
+        Ok(json!({ "benchmark": file("benchmark.json")?, "estimates": file("estimates.json")? }))
+    };
+    found.iter().map(|(folder, _)| read(folder)).collect()
 }
 
 /// What the memory benchmark noted: bytes a connection, by situation. Empty where the system does not tell.
@@ -116,4 +139,27 @@ fn collect(folder: &Path, found: &mut Vec<(PathBuf, SystemTime)>) -> std::io::Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(median: f64) -> Value {
+        let interval = json!({ "lower_bound": median - 20.0, "upper_bound": median + 20.0 });
+        json!({
+            "benchmark": { "group_id": "g", "function_id": "stentor", "value_str": null, "throughput": { "Elements": 10 } },
+            "estimates": { "median": { "point_estimate": median, "confidence_interval": interval } },
+        })
+    }
+
+    #[test]
+    fn one_run_says_its_interval_and_several_their_range() {
+        let one = of_runs(&[vec![raw(100.0)]]).unwrap();
+        assert_eq!((one[0].low_ns, one[0].median_ns, one[0].high_ns), (8.0, 10.0, 12.0));
+        let three = of_runs(&[vec![raw(100.0)], vec![raw(300.0)], vec![raw(110.0)]]).unwrap();
+        assert_eq!(three.len(), 1);
+        assert_eq!((three[0].low_ns, three[0].median_ns, three[0].high_ns), (10.0, 11.0, 30.0));
+        assert!(!one[0].is_surely_below(&three[0]) && !three[0].is_surely_below(&one[0]));
+    }
 }

@@ -1,5 +1,6 @@
 //! Keeps the results of `cargo bench` under `benches/results/<date>-<machine>/`, with the machine they were taken
-//! on, and makes of them a report, a plot and the README's table.
+//! on, and makes of them a report, a plot and the README's table. Called after each of several runs of one commit
+//! it reports all of them together: a machine that others share is twice as fast in one minute as in the next.
 //!
 //! Everything is read from where criterion leaves it, and the questions from the benchmarks' own first lines.
 
@@ -8,8 +9,8 @@ mod group;
 mod machine;
 mod markdown;
 mod plot;
+mod runs;
 
-use figure::Figure;
 use group::Group;
 use machine::Machine;
 use std::error::Error;
@@ -40,23 +41,25 @@ fn run() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let criterion = target.join("criterion");
-    let figures = figure::of_last_run(&criterion)?;
     let memory = figure::memory(&criterion)?;
     let machine = Machine::here()?;
-    let groups = Group::all(&figures, &root.join("benches"))?;
 
     let name = machine.folder();
     let folder = root.join("benches/results").join(&name);
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join("machine.txt"), machine.to_string())?;
-    fs::write(folder.join("estimates.json"), Figure::raw(&figures)?)?;
+    let runs = runs::kept_with(&folder, &machine, figure::last_run(&criterion)?)?;
+    let figures = figure::of_runs(&runs)?;
+    let groups = Group::all(&figures, &root.join("benches"))?;
     fs::write(folder.join("memory.json"), serde_json::to_vec_pretty(&memory)?)?;
     fs::write(folder.join("plot.svg"), plot::draw(&groups))?;
     let question = group::question_of(&root.join("benches/memory.rs"))?;
-    fs::write(folder.join("report.md"), markdown::report(&machine, &groups, &question, &memory))?;
+    fs::write(folder.join("report.md"), markdown::report(&machine, runs.len(), &groups, &question, &memory))?;
 
     let path = root.join("README.md");
     let readme = fs::read_to_string(&path)?;
-    fs::write(path, markdown::replace_table(&readme, &markdown::readme(&machine, &groups, &name))?)?;
+    fs::write(
+        path,
+        markdown::replace_table(&readme, &markdown::readme(&machine, runs.len(), &groups, &name))?,
+    )?;
     Ok(folder)
 }
