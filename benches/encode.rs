@@ -1,29 +1,24 @@
 //! What does framing a message once save over framing it for every subscriber?
 //!
-//! Both end with the frame's bytes in each subscriber's outgoing buffer.
+//! Both end with the frame's bytes in each subscriber's outgoing buffer. Figures: a subscriber.
+
+#[path = "common/load.rs"]
+mod load;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use std::time::Duration;
-use stentor::message::{Encoding, Message};
-use stentor::{Payload, TopicName};
+use stentor::message::Encoding;
 
 const SUBSCRIBERS: usize = 1_000;
 
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
-    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    load::pace(&mut group);
     group.throughput(Throughput::Elements(SUBSCRIBERS as u64));
-    let message = Message {
-        topic: 0,
-        name: TopicName::try_from("trade.BTCUSDT").expect("a topic name"),
-        seq: 88_412,
-        time_us: 1_700_000_000_000_000,
-        payload: Payload::text(format!(r#"{{"p":"64135.3","pad":"{}"}}"#, "x".repeat(100))),
-    };
+    let message = load::message();
     let mut outgoing: Vec<Vec<u8>> = (0..SUBSCRIBERS).map(|_| Vec::with_capacity(1_024)).collect();
     for (name, encoding) in [("raw", Encoding::Raw), ("combined", Encoding::CombinedSeq)] {
-        group.bench_function(BenchmarkId::new("once", name), |bencher| {
+        group.bench_function(BenchmarkId::new("stentor", name), |bencher| {
             let mut frame = Vec::new();
             bencher.iter(|| {
                 frame.clear();

@@ -27,11 +27,15 @@ pub const ANSWERS_OWED_MAX: u16 = 64;
 
 /// Sends between two yields of a sweep: a ping during a broadcast to 10,000 is then answered within 0.4 ms
 /// instead of 90, at 0 to 4 % CPU.
-pub const SENDS_PER_YIELD: u64 = 32;
+pub const SENDS_PER_YIELD: usize = 32;
+/// The same where the kernel takes many sends in one system call, of which each is cheaper.
+pub const SENDS_PER_SUBMIT: usize = 64;
 /// Seconds after which a closing connection is reset whatever it still owes.
 pub const CLOSE_LINGER_S: u64 = 5;
 /// Unsent bytes the kernel holds for one socket before it says full: what waits longer waits where it is counted.
 pub const NOTSENT_LOWAT_BYTES: u32 = 128 << 10;
+/// Connections the shards set memory aside for, all together: 150 bytes each, of which only what is touched counts.
+pub const SLOTS_RESERVED_MAX: usize = 1 << 20;
 /// Descriptors kept back from the connection limit: listeners, pollers, refusals being answered, files.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
 /// Connections over the limit that are being told so at one time; more are closed unanswered.

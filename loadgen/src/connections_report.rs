@@ -13,6 +13,7 @@ use crate::report::thousands;
 use crate::scenario::connections::Memory;
 use crate::table::or_dash;
 use crate::target::Target;
+use crate::timeline::Timeline;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +29,8 @@ pub(crate) struct ConnectionsReport {
     /// Of the idle ones; null where nothing was opened, too.
     pub(crate) bytes_per_connection: PerConnection,
     pub(crate) computed_for_a_million: Million,
+    /// From the first connection on.
+    pub(crate) timeline: Timeline,
 }
 
 /// What came of the connections.
@@ -115,6 +118,7 @@ impl ConnectionsReport {
             memory_end: end,
             bytes_per_connection: per,
             computed_for_a_million: million,
+            timeline: Timeline::default(),
         }
     }
 
@@ -123,9 +127,19 @@ impl ConnectionsReport {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
         table.set_header([self.scenario, self.url.as_str()]);
-        let mut row = |name: &str, value: String| {
-            table.add_row([name, &value]);
-        };
+        for (name, value) in self.rows() {
+            table.add_row([name, value.as_str()]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+
+    /// The name of each figure, and the figure.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
+        let mut row = |name, value| rows.push((name, value));
         let had = &self.connections;
         row(
             "opened",
@@ -150,10 +164,7 @@ impl ConnectionsReport {
         row("descriptors in each process", thousands(million.descriptors));
         row("source addresses", thousands(million.source_addresses));
         row("time to connect", or_dash(million.connect_s.map(|seconds| format!("{seconds:.0} s"))));
-        if let Some(column) = table.column_mut(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.to_string()
+        rows
     }
 
     /// What did not hold. A limit that was met is a result, not a failure.

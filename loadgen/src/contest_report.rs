@@ -26,37 +26,35 @@ pub(crate) struct Cell {
 impl ContestReport {
     /// A row for each number of subscribers, a column for each server.
     pub(crate) fn render(&self) -> String {
-        let mut servers: Vec<&str> = Vec::new();
-        let mut rows: Vec<(u64, f64)> = Vec::new();
-        for cell in &self.cells {
-            if !servers.contains(&cell.server) {
-                servers.push(cell.server);
-            }
-            let row = (cell.knee.connections, cell.knee.bound_ms);
-            if !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
+        let (head, rows) = self.rows();
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
-        table.set_header(["subscribers", "p99 within"].into_iter().chain(servers.iter().copied()));
-        for (connections, bound_ms) in rows {
-            let at = |server: &&str| {
-                let found = self.cells.iter().find(|cell| {
-                    cell.server == *server
-                        && (cell.knee.connections, cell.knee.bound_ms) == (connections, bound_ms)
-                });
-                found.map_or_else(String::new, Cell::shown)
-            };
-            let first = [thousands(connections), format!("{bound_ms} ms")];
-            table.add_row(first.into_iter().chain(servers.iter().map(at)));
-        }
+        table.set_header(head);
+        table.add_rows(rows);
         for column in table.column_iter_mut() {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let marked = self.cells.iter().any(|cell| cell.knee.limited_by == Some(Limit::Generator));
         let note = if marked { "\n>= the generator was the limit, not the server" } else { "" };
         format!("highest rate held, messages/s\n{table}{note}")
+    }
+
+    /// The same without borders: the head, and the rows below it.
+    pub(crate) fn rows(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let mut head = vec!["subscribers".to_owned(), "p99 within".to_owned()];
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for cell in &self.cells {
+            if !head.iter().any(|name| name == cell.server) {
+                head.push(cell.server.to_owned());
+            }
+            let first = [thousands(cell.knee.connections), format!("{} ms", cell.knee.bound_ms)];
+            // The cells of a row follow each other.
+            match rows.last_mut() {
+                Some(row) if row[..2] == first => row.push(cell.shown()),
+                _ => rows.push(first.into_iter().chain([cell.shown()]).collect()),
+            }
+        }
+        (head, rows)
     }
 
     /// The exit code's reason: nothing held anywhere.

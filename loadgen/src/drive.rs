@@ -4,11 +4,14 @@
 
 use std::io;
 
+use serde::Serialize;
+
 use crate::against_floor::AgainstFloor;
 use crate::cli::{Peer, Work};
 use crate::clock::Clock;
 use crate::connections_report::ConnectionsReport;
 use crate::contest_report::ContestReport;
+use crate::header::Header;
 use crate::knee_report::KneeReport;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -22,7 +25,8 @@ use crate::target::Target;
 use crate::target::address::AddressError;
 
 /// The result, ready to be shown.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Outcome {
     Run(Box<Report>),
     Knee(KneeReport),
@@ -179,15 +183,15 @@ pub(crate) async fn interrupted() -> io::Result<&'static str> {
 
 impl Outcome {
     /// One object on one line.
-    pub(crate) fn json(&self) -> String {
-        let text = match self {
-            Self::Run(report) => serde_json::to_string(report),
-            Self::Knee(report) => serde_json::to_string(report),
-            Self::Contest(report) => serde_json::to_string(report),
-            Self::Connections(report) => serde_json::to_string(report),
-        };
+    pub(crate) fn json(&self, header: &Header) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            header: &'a Header<'a>,
+            #[serde(flatten)]
+            outcome: &'a Outcome,
+        }
         // Only numbers, texts and maps with text keys: it cannot fail.
-        text.unwrap_or_default()
+        serde_json::to_string(&Document { header, outcome: self }).unwrap_or_default()
     }
 
     /// As people read it.

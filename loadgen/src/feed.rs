@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use serde::Deserialize;
+use serde::{Deserialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::limits::{FRAMES_BYTES_MAX, PAYLOAD_BYTES_MIN};
@@ -109,6 +109,11 @@ impl Feed {
             feed.records.push(Record { at_ns: (at_s * 1e9) as u64, topic, payload: Payload::new(bytes) });
         }
         feed
+    }
+
+    /// Stands for it among the parameters of a run: how many messages there are.
+    pub(crate) fn described<S: Serializer>(feed: &Arc<Self>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(feed.len())
     }
 
     /// The topics, by their numbers.

@@ -57,6 +57,8 @@ pub(crate) struct Step {
     pub(crate) published_per_s: Option<f64>,
     pub(crate) deliveries_per_s: Option<f64>,
     pub(crate) latency_us: Latency,
+    /// As in the report of a run.
+    pub(crate) latency_curve_ms: Vec<(f64, f64)>,
     pub(crate) cpu_us_per_delivery: Option<f64>,
 }
 
@@ -82,6 +84,7 @@ impl Step {
             published_per_s: Some(report.published_per_s),
             deliveries_per_s: Some(report.deliveries_per_s),
             latency_us: report.latency_us,
+            latency_curve_ms: report.latency_curve_ms.clone(),
             cpu_us_per_delivery: report.server.and_then(|server| server.cpu_us_per_delivery),
         }
     }
@@ -96,6 +99,7 @@ impl Step {
             published_per_s: None,
             deliveries_per_s: None,
             latency_us: Latency::default(),
+            latency_curve_ms: Vec::new(),
             cpu_us_per_delivery: None,
         }
     }
@@ -133,10 +137,38 @@ impl KneeReport {
     pub(crate) fn render(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
-        table.set_header(["messages/s", "achieved", "deliveries/s", "p50", "p99", "CPU/delivery", "held"]);
+        table.set_header(Self::COLUMNS);
+        table.add_rows(self.rows());
+        for column in table.column_iter_mut().take(6) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let beyond = match (self.failed_per_s, &self.failed_reason) {
+            (Some(rate), Some(reason)) => format!("\nat {rate:.1}: {reason}"),
+            _ => String::new(),
+        };
+        format!("{}: {}\n{table}\nhighest rate held: {}{beyond}", self.url, self.what(), self.knee())
+    }
+
+    /// What was asked for.
+    pub(crate) fn what(&self) -> String {
+        let (connections, payload_bytes) = (thousands(self.connections), thousands(self.payload_bytes));
+        format!("{connections} subscribers, {payload_bytes} bytes, p99 within {} ms", self.bound_ms)
+    }
+
+    /// The highest rate that held.
+    pub(crate) fn knee(&self) -> String {
+        or_dash(self.held_per_s.map(|rate| format!("{rate:.1} messages/s")))
+    }
+
+    /// The names of what [`KneeReport::rows`] gives.
+    pub(crate) const COLUMNS: [&str; 7] =
+        ["messages/s", "achieved", "deliveries/s", "p50", "p99", "CPU/delivery", "held"];
+
+    /// The figures of each step.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = [String; 7]> {
         let rounded = |value: Option<f64>| or_dash(value.map(|value| thousands(value.round() as u64)));
-        for step in &self.steps {
-            table.add_row([
+        self.steps.iter().map(move |step| {
+            [
                 format!("{:.1}", step.intended_per_s),
                 or_dash(step.published_per_s.map(|rate| format!("{rate:.1}"))),
                 rounded(step.deliveries_per_s),
@@ -144,24 +176,8 @@ impl KneeReport {
                 or_dash(step.latency_us.p99.map(ms)),
                 or_dash(step.cpu_us_per_delivery.map(|us| format!("{us:.3} us"))),
                 if step.held { "yes" } else { "no" }.to_owned(),
-            ]);
-        }
-        for column in table.column_iter_mut().take(6) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let what = format!(
-            "{}: {} subscribers, {} bytes, p99 within {} ms",
-            self.url,
-            thousands(self.connections),
-            thousands(self.payload_bytes),
-            self.bound_ms
-        );
-        let held = or_dash(self.held_per_s.map(|rate| format!("{rate:.1} messages/s")));
-        let beyond = match (self.failed_per_s, &self.failed_reason) {
-            (Some(rate), Some(reason)) => format!("\nat {rate:.1}: {reason}"),
-            _ => String::new(),
-        };
-        format!("{what}\n{table}\nhighest rate held: {held}{beyond}")
+            ]
+        })
     }
 
     /// Why the knee is not the server's, where it is not.

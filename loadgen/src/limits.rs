@@ -112,6 +112,12 @@ pub(crate) const SERVER_STOP: Duration = Duration::from_secs(15);
 /// memory: this x 8 bytes x connections; nothing on a connection that lost nothing.
 pub(crate) const HOLES_KEPT: usize = 64;
 
+/// How often a run's deliveries and memory are sampled,
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// and how many points of it are kept: as many as a chart has room for. Longer runs have coarser points.
+pub(crate) const TIMELINE_POINTS_MAX: usize = 512;
+const _: () = assert!(TIMELINE_POINTS_MAX.is_multiple_of(2), "when full, two points become one");
+
 /// A receiver thread that was busy for more than this part of the measured time was the bottleneck itself.
 pub(crate) const RECEIVER_BUSY_MAX: f64 = 0.95;
 

@@ -1,6 +1,7 @@
 //! `stentor-loadgen`: drives a fan-out server and verifies what every subscriber got.
 //!
-//! Contract: it knows the wire and no server. Exit code 0: all verified; 1: the verification or the run failed; 2: wrong usage.
+//! Contract: it knows the wire and no server. Exit code 0: all verified, or nothing worse; 1: the verification or the run failed, or
+//! something is worse; 2: wrong usage.
 //! The result is on standard output, everything else on standard error.
 //!
 //! ```text
@@ -14,26 +15,32 @@ mod churn_figures;
 mod churner;
 mod cli;
 mod clock;
+mod compare;
 mod connections_report;
 mod contest_report;
 mod cost;
 mod counters;
 mod crowd;
+mod curve;
 mod drive;
 mod feed;
 mod fleet;
 mod floor;
 mod frame;
 mod handshake;
+mod header;
+mod html;
 mod kernel;
 mod knee;
 mod knee_report;
 mod limits;
+mod machine;
 mod measure;
 mod pace;
 mod progress;
 mod publisher;
 mod receiver;
+mod recorder;
 mod report;
 mod scenario;
 mod schedule;
@@ -48,17 +55,23 @@ mod supply;
 mod table;
 mod tally;
 mod target;
+mod timeline;
 mod topics;
 mod verify;
 mod walker;
 
+use std::error::Error;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-use cli::{NoPlan, Plan};
+use cli::{NoPlan, Output, Plan};
+use compare::Compare;
 use drive::{Failure, Outcome, drive, interrupted};
+use header::Header;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -77,10 +90,14 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     match plan {
-        Plan::Drive { work, peer, json } => match runtime.block_on(drive(&work, &peer)) {
-            Ok(outcome) => conclude(&outcome, json),
-            Err(failure) => failed(&failure),
-        },
+        Plan::Drive { work, peer, output } => {
+            let header = Header::new(&work, &peer);
+            match runtime.block_on(drive(&work, &peer)) {
+                Ok(outcome) => conclude(&header, &outcome, &output),
+                Err(failure) => failed(&failure),
+            }
+        }
+        Plan::Compare { compare, json } => compared(&compare, json),
         Plan::BeFloor { coalesce } => {
             let served = runtime.block_on(floor::serve(coalesce, async { interrupted().await.map(drop) }));
             served.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
@@ -88,17 +105,39 @@ fn main() -> ExitCode {
     }
 }
 
+fn compared(compare: &Compare, json: bool) -> ExitCode {
+    let comparison = match compare.run() {
+        Ok(comparison) => comparison,
+        Err(line) => {
+            eprintln!("stentor-loadgen: {line}");
+            return ExitCode::from(2);
+        }
+    };
+    for warning in comparison.warnings() {
+        eprintln!("stentor-loadgen: {warning}");
+    }
+    let text = if json { comparison.json() } else { comparison.render() };
+    let shown = printed(&format!("{text}\n"));
+    if comparison.is_worse() { ExitCode::FAILURE } else { shown }
+}
+
 fn failed(failure: &Failure) -> ExitCode {
     eprintln!("stentor-loadgen: {failure}");
     ExitCode::FAILURE
 }
 
-fn conclude(outcome: &Outcome, json: bool) -> ExitCode {
+fn conclude(header: &Header, outcome: &Outcome, output: &Output) -> ExitCode {
     if let Some(reason) = outcome.invalid_reason() {
         eprintln!("stentor-loadgen: not a valid measurement: {reason}");
     }
-    let text = if json { outcome.json() } else { outcome.table() };
-    let shown = printed(&format!("{text}\n"));
+    let text = if output.json { outcome.json(header) } else { outcome.table() };
+    let mut shown = printed(&format!("{text}\n"));
+    if let Some(path) = &output.html
+        && let Err(error) = written(path, header, outcome)
+    {
+        eprintln!("stentor-loadgen: cannot write {}: {error}", path.display());
+        shown = ExitCode::FAILURE;
+    }
     match outcome.failure() {
         None => shown,
         Some(line) => {
@@ -106,6 +145,10 @@ fn conclude(outcome: &Outcome, json: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn written(path: &Path, header: &Header, outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    Ok(fs::write(path, html::page(header, outcome)?)?)
 }
 
 /// A reader that went away (`| head`) is not worth a panic.

@@ -16,6 +16,7 @@ use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
 use crate::soak_figures::SoakFigures;
 use crate::storm_figures::StormFigures;
+use crate::timeline::Timeline;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -58,6 +59,8 @@ pub(crate) struct Report {
     /// Behind the split of a scenario that has one, which tells of it in its own figures.
     #[serde(skip)]
     pub(crate) later_us: Latency,
+    /// Pairs of percentile and milliseconds, up to the maximum at 100.
+    pub(crate) latency_curve_ms: Vec<(f64, f64)>,
     pub(crate) gaps: u64,
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
@@ -83,6 +86,8 @@ pub(crate) struct Report {
     pub(crate) receiver_ran_max: Option<f64>,
     /// and the part it ran or waited for a core.
     pub(crate) receiver_wanted_max: Option<f64>,
+    /// From the first connection on, warm-up and drain included; deliveries to slow ones are not in it.
+    pub(crate) timeline: Timeline,
     /// Absent without a process to watch.
     pub(crate) server: Option<ServerCost>,
     /// Absent without an operator port.
@@ -291,6 +296,7 @@ pub(crate) mod tests {
             mb_per_s: 0.1,
             latency_us: Latency::default(),
             later_us: Latency::default(),
+            latency_curve_ms: Vec::new(),
             gaps: 0,
             duplicates: 0,
             reordered: 0,
@@ -307,6 +313,7 @@ pub(crate) mod tests {
             loadgen_cores: None,
             receiver_ran_max: Some(0.5),
             receiver_wanted_max: Some(0.6),
+            timeline: Timeline::default(),
             server: None,
             server_counts: None,
             kernel: KernelMemory::default(),

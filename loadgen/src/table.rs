@@ -11,19 +11,33 @@ use crate::storm_figures::StormFigures;
 
 /// One row a figure; the run it is compared with stands above it.
 pub(crate) fn render(report: &Report) -> String {
-    let floor = report.against_floor.as_ref().map(|against| &against.floor);
-    let without = report.slow.as_ref().and_then(|slow| slow.without.as_ref());
-    let before = floor.into_iter().chain(without).map(|before| one(before));
-    before.chain([one(report)]).collect::<Vec<_>>().join("\n")
+    runs(report).into_iter().map(|(_, run)| one(run)).collect::<Vec<_>>().join("\n")
+}
+
+/// Every run of a result by name, in the order in which they were made.
+pub(crate) fn runs(report: &Report) -> Vec<(&'static str, &Report)> {
+    let floor = report.against_floor.as_ref().map(|against| ("floor", &*against.floor));
+    let without = report.slow.as_ref().and_then(|slow| slow.without.as_deref());
+    let own = if report.slow.is_some() { "with slow ones" } else { "server" };
+    let before = floor.into_iter().chain(without.map(|run| ("without slow ones", run)));
+    before.chain([(own, report)]).collect()
 }
 
 fn one(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([report.scenario, report.url.as_str()]);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name, &value]);
-    };
+    table.add_rows(rows(report).into_iter().map(|(name, value)| [name, value]));
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The figures of one run, by name.
+pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("connections", format!("{} (opened in {:.2} s)", thousands(report.connections), report.connect_s));
     row("published", format!("{} of {} bytes", thousands(report.published), thousands(report.payload_bytes)));
     if report.topics > 1 {
@@ -104,10 +118,7 @@ fn one(report: &Report) -> String {
         row("p99, by the floor's", times(against.p99_ratio));
     }
     row("valid", report.invalid_reason.clone().map_or("yes".into(), |reason| format!("NO: {reason}")));
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
+    rows
 }
 
 fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
@@ -161,7 +172,7 @@ fn closed(by_code: &BTreeMap<String, u64>, first_reason: Option<&str>) -> String
     format!("{} ({}{reason})", thousands(by_code.values().sum()), codes.join(", "))
 }
 
-fn times(ratio: Option<f64>) -> String {
+pub(crate) fn times(ratio: Option<f64>) -> String {
     or_dash(ratio.map(|ratio| format!("x {ratio:.2}")))
 }
 

@@ -8,22 +8,28 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use serde::Serialize;
 
 /// What is asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct TopicPlan {
     /// The name where there is one topic, the beginning of all names where there are several and `names` is empty.
+    #[serde(rename = "topic")]
     pub(crate) base: String,
     /// The names, where they do not follow from `base`.
+    #[serde(skip)]
     pub(crate) names: Arc<[String]>,
+    #[serde(rename = "topics")]
     pub(crate) count: usize,
     /// At most `count`.
+    #[serde(rename = "topics_per_connection")]
     pub(crate) per_connection: usize,
     pub(crate) choice: Choice,
 }
 
 /// Which topic a message goes to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Choice {
     /// Each as often as another.
     Uniform,

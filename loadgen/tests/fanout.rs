@@ -48,6 +48,8 @@ fn a_server_that_keeps_its_word_is_verified() {
         latency["p50"].as_u64() > Some(0) && latency["p50"].as_u64() <= latency["max"].as_u64(),
         "{latency}"
     );
+    let curve = json["latency_curve_ms"].as_array().unwrap();
+    assert_eq!(curve.last().unwrap()[1].as_f64().unwrap() * 1e3, latency["max"].as_f64().unwrap());
     assert!(json["server"].is_null());
     assert_eq!(server.pongs(), 40);
 }
@@ -62,6 +64,38 @@ fn a_timed_run_measures_what_comes_after_the_warm_up() {
     for (line, name) in phases.iter().zip(["connect:", "warm-up:", "measure:", "drain:"]) {
         assert!(line.starts_with(name), "{phases:?}");
     }
+    let timeline = &json["timeline"];
+    let phases: Vec<_> = timeline["phases"].as_array().unwrap().iter().map(|phase| &phase["name"]).collect();
+    assert_eq!(phases, ["connect", "warm-up", "measure", "drain"]);
+    let list = |name: &str| timeline[name].as_array().unwrap().clone();
+    let (at_s, rates) = (list("at_s"), list("deliveries_per_s"));
+    assert!(at_s.len() >= 3 && list("server_resident_bytes") == vec![Value::Null; at_s.len()], "{timeline}");
+    // What the points stand for adds up to what was delivered.
+    let mut before = 0.0;
+    let sum: f64 = at_s.iter().zip(&rates).fold(0.0, |sum, (at_s, rate)| {
+        let length_s = at_s.as_f64().unwrap() - std::mem::replace(&mut before, at_s.as_f64().unwrap());
+        sum + rate.as_f64().unwrap() * length_s
+    });
+    assert!((sum - 450.0).abs() < 25.0, "{sum} of 450: {timeline}");
+}
+
+/// Who measured what, when and where stands in the result itself.
+#[test]
+fn a_result_says_what_it_is_of() {
+    let server = TinyServer::start(Mischief::default());
+    let (_, json) = run(&server, "--conns 2 --messages 3 --size 99");
+    let header = &json["header"];
+    assert_eq!(header["loadgen"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(header["server"], format!("ws://{}", server.address));
+    let date = header["started_at"].as_str().unwrap();
+    assert!(date.len() == 20 && date.ends_with('Z') && date.as_bytes()[10] == b'T', "{date}");
+    assert!(header["machine"]["cores"].as_u64() > Some(0), "{header}");
+    let parameters = json!({
+        "scenario": "fanout", "topic": "loadgen", "topics": 1, "topics_per_connection": 1, "choice": "uniform",
+        "connections": 2, "others": 0, "rate_per_s": 100.0, "payload_bytes": 99,
+        "amount": { "messages": 3 }, "threads": 1, "slow": { "stalled": 0, "trickling": 0 }, "against": null,
+    });
+    assert_eq!(header["parameters"], parameters);
 }
 
 #[test]

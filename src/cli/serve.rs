@@ -34,6 +34,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "N")]
     shards: Option<String>,
 
+    /// How bytes get to the sockets: auto, epoll or uring [default: auto]
+    #[arg(long, value_name = "IO")]
+    io: Option<String>,
+
     /// Any setting by its name, for example --set limits.queue_bytes=1048576; `stentor check` lists them
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -58,6 +62,7 @@ impl SettingsArgs {
             ("--listen", "listen", &self.listen),
             ("--admin", "admin", &self.admin),
             ("--shards", "shards", &self.shards),
+            ("--io", "flush.io", &self.io),
         ];
         for (flag, name, value) in flags {
             if let Some(value) = value {

@@ -43,6 +43,22 @@ pub struct Flush {
     /// Microseconds a shard waits for more when messages keep coming, so as to pay them in one write. 0: never.
     /// Larger costs latency under load and saves CPU; a message that comes alone never waits.
     pub linger_us: u64,
+    /// How bytes get to the sockets: `epoll`, one system call a send; `uring`, many in one (Linux 6.1 or later,
+    /// where it is not forbidden); `auto`, the second where it works.
+    pub io: Io,
+}
+
+/// How bytes get to the sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Io {
+    /// io_uring where it works.
+    #[default]
+    Auto,
+    /// One system call a send.
+    Epoll,
+    /// io_uring; said in the log where it does not work, and done without.
+    Uring,
 }
 
 /// `[diagnostics]`.
@@ -72,7 +88,7 @@ impl Default for Settings {
 
 impl Default for Flush {
     fn default() -> Self {
-        Self { linger_us: 2_000 }
+        Self { linger_us: 2_000, io: Io::Auto }
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Shard {
     pub(super) scratch: Vec<u8>,
     pub(super) sweep: super::sweep::Sweep,
     /// Sends so far, to spend a budget of them.
-    pub(super) sends: u64,
+    pub(super) sends: usize,
     /// Who asked for heartbeats.
     pub(super) heartbeats: BTreeSet<Slot>,
     pub(super) next_generation: u32,
@@ -52,13 +52,14 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, limits: Limits) -> Self {
+    /// With memory set aside for so many connections: until it is touched it costs nothing, and growing would stall.
+    pub(crate) fn new(id: ShardId, limits: Limits, slots: usize) -> Self {
         Self {
             id,
             limits,
-            writers: Slab::new(),
-            hot: Vec::new(),
-            debts: Debts::default(),
+            writers: Slab::with_capacity(slots),
+            hot: Vec::with_capacity(slots),
+            debts: Debts::new(slots),
             topics: Topics::default(),
             log: Log::default(),
             queued: Total::default(),

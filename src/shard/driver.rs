@@ -1,7 +1,7 @@
 //! The shard's duty cycle, on its own thread and its own single-threaded runtime.
 //!
 //! ```text
-//!   commands → inbox into the log → sweep, yielding every 32 sends → yield → linger if more keeps coming
+//!   commands → inbox into the log → sweep, yielding every 0.2 ms → yield → linger if more keeps coming
 //! ```
 //!
 //! It sleeps only with both its bells armed and nothing to be seen. While it lingers its bells stay silent, so
@@ -11,8 +11,9 @@ use super::directory::ShardHandle;
 use super::poller::Poller;
 use super::shell::Shell;
 use crate::clock;
-use crate::config::Settings;
-use crate::limits::SENDS_PER_YIELD;
+use crate::config::{Io, Settings};
+use crate::ids::ShardId;
+use crate::platform::Ring;
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -27,15 +28,21 @@ const COMMANDS_PER_TURN: usize = 32;
 /// How often a shard that is done looks whether its last connections have closed.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
-/// Runs a shard until the end mark has come and its connections are gone.
+/// Runs a shard, with memory set aside for so many connections, until the end mark has come and its connections are gone.
 ///
 /// # Errors
 /// The system refuses a runtime or a poller, or the poller fails.
-pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> io::Result<()> {
+pub(crate) fn run(
+    handle: ShardHandle,
+    publisher: Publisher,
+    settings: Arc<Settings>,
+    slots: usize,
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
-        let shell = Rc::new(Shell::new(handle, publisher, settings, watch));
+        let ring = ring(handle.id, settings.flush.io);
+        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, ring, slots));
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
         let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
         let posting = tokio::task::spawn_local(shell.clone().post_waiting());
@@ -49,6 +56,27 @@ pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Setti
             _ = ticking => Err(io::Error::other("ticking ended")),
         }
     })
+}
+
+/// The ring to send through, where that is wanted and works. The first shard says what all of them do.
+fn ring(shard: ShardId, io: Io) -> Option<Ring> {
+    if io == Io::Epoll {
+        return None;
+    }
+    match Ring::new() {
+        Ok(ring) => {
+            if shard == 0 {
+                tracing::info!("sending through io_uring");
+            }
+            Some(ring)
+        }
+        Err(error) => {
+            if shard == 0 {
+                tracing::info!(%error, "no io_uring here; sending with one system call each");
+            }
+            None
+        }
+    }
 }
 
 impl Shell {
@@ -90,7 +118,7 @@ impl Shell {
     /// Pays everyone; what arrives meanwhile joins the log and is paid along with the rest.
     async fn sweep(self: &Rc<Self>) {
         self.with(|core, _| core.begin_sweep());
-        while !self.with(|core, sockets| core.sweep(SENDS_PER_YIELD, clock::now(), sockets)) {
+        while !self.with(|core, sockets| core.sweep(self.sends_per_yield, clock::now(), sockets)) {
             tokio::task::yield_now().await;
             self.take_commands(COMMANDS_PER_TURN);
             self.take_inbox();

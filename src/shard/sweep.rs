@@ -8,10 +8,10 @@
 
 use super::core::Shard;
 use super::debts::Run;
-use super::writer::{Sockets, State, Taken};
+use super::writer::{Offer, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::Slot;
-use crate::limits::GATHER_BYTES_MAX;
+use crate::limits::{GATHER_BYTES_MAX, SENDS_PER_SUBMIT};
 use crate::message::Encoding;
 use crate::protocol::close::Reason;
 
@@ -30,6 +30,22 @@ pub(crate) struct Sweep {
     head: u32,
     /// Where the next sweep starts: with the first in debt from this slot on.
     next_start: Slot,
+}
+
+impl Sweep {
+    fn is_complete(&self) -> bool {
+        self.visited == self.slots.len()
+    }
+
+    fn next(&mut self) -> Option<Slot> {
+        let at = self.start + self.visited;
+        let slot = self.slots.get(if at < self.slots.len() { at } else { at - self.slots.len() });
+        if self.is_complete() {
+            return None;
+        }
+        self.visited += 1;
+        slot.copied()
+    }
 }
 
 impl Shard {
@@ -52,19 +68,54 @@ impl Shard {
     }
 
     /// Pays with about so many sends; true when the sweep is complete.
-    pub(crate) fn sweep(&mut self, budget: u64, now: Moment, sockets: &mut impl Sockets) -> bool {
-        let len = self.sweep.slots.len();
+    pub(crate) fn sweep(&mut self, sends: usize, now: Moment, sockets: &mut impl Sockets) -> bool {
         let mut spent = 0;
-        while self.sweep.visited < len && spent < budget {
-            let at = self.sweep.start + self.sweep.visited;
-            let slot = self.sweep.slots[if at < len { at } else { at - len }];
-            self.sweep.visited += 1;
-            let before = self.sends;
-            self.pay(slot, now, sockets);
-            // A visit without a send costs little, and a million of them would not.
-            spent += (self.sends - before).max(1);
+        while spent < sends && !self.sweep.is_complete() {
+            spent += self.pay_next((sends - spent).min(SENDS_PER_SUBMIT), now, sockets);
         }
-        self.sweep.visited == len
+        self.sweep.is_complete()
+    }
+
+    /// Pays the slots that come next: those that owe one slice of the log together, any other by itself. Returns
+    /// what that cost, about as much as it may: a visit without a send costs little, but a million would not.
+    fn pay_next(&mut self, sends: usize, now: Moment, sockets: &mut impl Sockets) -> usize {
+        let mut due = [(0, Run::default()); SENDS_PER_SUBMIT];
+        let mut count = 0;
+        let mut spent = 0;
+        while spent < sends
+            && let Some(slot) = self.sweep.next()
+        {
+            if self.owes_a_slice(slot) {
+                due[count] = (slot, self.debts.take_run(slot));
+                count += 1;
+                spent += 1;
+            } else {
+                let before = self.sends;
+                self.pay(slot, now, sockets);
+                spent += (self.sends - before).max(1);
+            }
+        }
+        let due = &due[..count];
+        let mut offers = [Offer::default(); SENDS_PER_SUBMIT];
+        for (offer, (slot, run)) in offers.iter_mut().zip(due) {
+            *offer = Offer { slot: *slot, bytes: self.log.slice(self.hot[*slot as usize].encoding, *run) };
+        }
+        let mut taken = [Taken::Dead; SENDS_PER_SUBMIT];
+        sockets.send_all(&offers[..count], &mut taken[..count]);
+        let offered = offers.map(|offer| offer.bytes.len());
+        for (at, (slot, run)) in due.iter().enumerate() {
+            self.settle(*slot, run.numbers(), run.len, offered[at], taken[at], now, sockets);
+        }
+        spent
+    }
+
+    /// True exactly when a slot's debt is one piece of the log and its socket may be offered it.
+    fn owes_a_slice(&self, slot: Slot) -> bool {
+        let hot = &self.hot[slot as usize];
+        hot.state == State::Open
+            && self.debts.owes(slot)
+            && !self.debts.has_list(slot)
+            && self.log.is_contiguous(hot.encoding)
     }
 
     /// Cuts what the sweep has paid: all that was there when it began, and what came since if nobody owes it.
@@ -94,7 +145,7 @@ impl Shard {
             let (run, list) = self.debts.take(slot);
             self.defer(slot, run.numbers().chain(list.iter().copied()), 0, now, sockets);
             self.debts.give_back(slot, list);
-        } else if !self.debts.has_list(slot) && self.log.is_contiguous(hot.encoding) {
+        } else if self.owes_a_slice(slot) {
             let run = self.debts.take_run(slot);
             let bytes = self.log.slice(hot.encoding, run);
             let len = bytes.len();

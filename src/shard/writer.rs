@@ -82,10 +82,24 @@ pub(crate) enum Taken {
     Dead,
 }
 
+/// Bytes for a slot's socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offer<'a> {
+    pub(crate) slot: Slot,
+    pub(crate) bytes: &'a [u8],
+}
+
 /// The sockets of a shard's writers. The core writes through it and does nothing else with them.
 pub(crate) trait Sockets {
     /// Offers bytes without waiting.
     fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken;
+
+    /// The same for several slots, each named once: what became of each offer stands at its place in `taken`.
+    fn send_all(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
+        for (offer, taken) in offers.iter().zip(taken) {
+            *taken = self.send(offer.slot, offer.bytes);
+        }
+    }
 }
 
 /// What the shell is to do for the core.

@@ -39,6 +39,8 @@ pub(super) enum Scenario {
     Connections(ConnectionsArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
+    /// Compares two results made with --json: 1 when a figure of B is worse than A's beyond the noise.
+    Compare(CompareArgs),
     /// The floor's server; started by the others.
     #[command(hide = true)]
     FloorServer(FloorServerArgs),
@@ -222,6 +224,25 @@ pub(super) struct KneeArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct CompareArgs {
+    /// What it was before.
+    #[arg(value_name = "A.json")]
+    pub(super) a: PathBuf,
+    /// What is judged.
+    #[arg(value_name = "B.json")]
+    pub(super) b: PathBuf,
+    /// What differs by no more than this counts as equal.
+    #[arg(long, value_name = "PCT", default_value_t = 10.0)]
+    pub(super) noise: f64,
+    /// Also where the scenario, its parameters or the machine differ, or the figures are not valid.
+    #[arg(long)]
+    pub(super) anyway: bool,
+    /// One JSON object on standard output instead of the table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct FloorServerArgs {
     /// One buffer for everything that is pending.
     #[arg(long)]
@@ -321,9 +342,19 @@ pub(super) struct LoadArgs {
     /// Receiver threads.
     #[arg(long, value_name = "T", default_value_t = 1)]
     pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// How to show the result.
+#[derive(Args, Clone, Debug)]
+pub(super) struct OutputArgs {
     /// One JSON object on standard output instead of the table.
     #[arg(long)]
     pub(super) json: bool,
+    /// Also write a page with charts, which needs nothing beside itself.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
 }
 
 /// An end by count.

@@ -9,9 +9,12 @@ mod more;
 mod peer;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use serde::Serialize;
 
+use crate::compare::Compare;
 use crate::floor::Floor;
 use crate::scenario::churn::Churn;
 use crate::scenario::connections::Connections;
@@ -21,7 +24,9 @@ use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
-use args::{FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
+use args::{
+    CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, OutputArgs, Scenario, SlowArgs, TopicsArgs, Typed,
+};
 use load::load;
 pub(crate) use peer::Peer;
 use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
@@ -34,6 +39,11 @@ pub(crate) enum Plan {
         work: Box<Work>,
         /// The server to drive.
         peer: Peer,
+        output: Output,
+    },
+    /// Two results are to be compared.
+    Compare {
+        compare: Compare,
         /// JSON instead of the table.
         json: bool,
     },
@@ -41,10 +51,21 @@ pub(crate) enum Plan {
     BeFloor { coalesce: bool },
 }
 
+/// How the result is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// JSON instead of the table.
+    pub(crate) json: bool,
+    /// Where the page goes.
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// The scenario, but for the server's address where we start it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "scenario", rename_all = "snake_case")]
 pub(crate) enum Work {
     Fanout {
+        #[serde(flatten)]
         fanout: Fanout,
         /// The floor to run before, and to compare with.
         against: Option<Floor>,
@@ -88,34 +109,35 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Soak(args) => more::soak(args),
         Scenario::Connections(args) => more::connections(args),
         Scenario::Knee(args) => knee(args),
+        Scenario::Compare(args) => compare(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
     };
     plan.map_err(NoPlan::Usage)
 }
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let fanout = load(args.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
-    planned(Work::Fanout { fanout, against }, peer(args.peer)?, json)
+    planned(Work::Fanout { fanout, against }, peer(args.peer)?, shown)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let work = Work::Floor(load(args.load, args.count.messages)?);
-    planned(work, Peer::Floor(chosen(args.choice)), json)
+    planned(work, Peer::Floor(chosen(args.choice)), shown)
 }
 
 fn topics(args: TopicsArgs) -> Result<Plan, String> {
-    let (json, peer) = (args.load.json, peer(args.peer)?);
+    let (shown, peer) = (output(args.load.output.clone())?, peer(args.peer)?);
     if let Some(reason) = one_topic_only(&peer) {
         return Err(reason.to_owned());
     }
-    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, json)
+    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, shown)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
-    let json = args.load.json;
+    let shown = output(args.load.output.clone())?;
     let percent = |name: &str, value: f64| {
         at_least(name, (0.0..100.0).contains(&value), "must be at least 0 and below 100")
     };
@@ -130,11 +152,11 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(fanout), peer(args.peer)?, json)
+    planned(Work::Slow(fanout), peer(args.peer)?, shown)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let (json, floor_choice) = (args.load.json, chosen(args.choice.clone()));
+    let (shown, floor_choice) = (output(args.load.output.clone())?, chosen(args.choice.clone()));
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
     at_least("bound-ms", bound_ok, "must be above 0")?;
     let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
@@ -159,16 +181,32 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
     let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));
     let others: Vec<_> = floor.into_iter().chain(nats).collect();
     match knees.pop() {
-        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, json),
+        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, shown),
         last => {
             knees.extend(last);
-            planned(Work::Contest(Contest { knees, others }), peer, json)
+            planned(Work::Contest(Contest { knees, others }), peer, shown)
         }
     }
 }
 
-fn planned(work: Work, peer: Peer, json: bool) -> Result<Plan, String> {
-    Ok(Plan::Drive { work: Box::new(work), peer, json })
+fn compare(args: CompareArgs) -> Result<Plan, String> {
+    at_least("noise", args.noise.is_finite() && args.noise >= 0.0, "must be 0 or more")?;
+    let compare = Compare { a: args.a, b: args.b, noise_percent: args.noise, anyway: args.anyway };
+    Ok(Plan::Compare { compare, json: args.json })
+}
+
+fn planned(work: Work, peer: Peer, output: Output) -> Result<Plan, String> {
+    Ok(Plan::Drive { work: Box::new(work), peer, output })
+}
+
+/// A page that cannot be written is better known before the run than after it.
+fn output(args: OutputArgs) -> Result<Output, String> {
+    if let Some(path) = &args.html {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let ok = folder.is_none_or(Path::is_dir) && !path.is_dir();
+        at_least("html", ok, "must name a file in a directory that exists")?;
+    }
+    Ok(Output { json: args.json, html: args.html })
 }
 
 fn at_least(name: &str, ok: bool, rule: &str) -> Result<(), String> {
@@ -195,8 +233,8 @@ mod tests {
 
     fn drive(line: &str) -> (Work, Peer, bool) {
         match parse_line(line).unwrap() {
-            Plan::Drive { work, peer, json } => (*work, peer, json),
-            Plan::BeFloor { .. } => panic!("{line}"),
+            Plan::Drive { work, peer, output } => (*work, peer, output.json),
+            _ => panic!("{line}"),
         }
     }
 

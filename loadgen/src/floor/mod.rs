@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_tungstenite::accept_hdr_async_with_config;
@@ -22,7 +23,7 @@ use audience::Audience;
 use inbox::{Heard, Inbox};
 
 /// How the floor is to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Floor {
     /// One buffer for everything that is pending.
     pub(crate) coalesce: bool,

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Serialize;
 
 use crate::churn_figures::ChurnFigures;
 use crate::churner::{Broken, Churner};
@@ -17,9 +18,10 @@ use crate::scenario::fanout::{Amount, Fanout, RunError, resolve};
 use crate::target::Target;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Churn {
     /// The steady ones.
+    #[serde(flatten)]
     pub(crate) steady: Fanout,
     /// Those who come and go,
     pub(crate) churners: usize,

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::connections_report::{Connections as Figures, ConnectionsReport};
 use crate::cost;
@@ -18,6 +20,7 @@ use crate::pace::Grid;
 use crate::progress::Progress;
 use crate::publisher::{Order, Publisher};
 use crate::receiver::Pace;
+use crate::recorder::Recorder;
 use crate::report::thousands;
 use crate::scenario::fanout::{RunError, resolve};
 use crate::scenario::stage::Stage;
@@ -28,7 +31,7 @@ use crate::target::Target;
 use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Connections {
     pub(crate) topic: String,
     /// At most so many.
@@ -66,10 +69,13 @@ impl Connections {
         };
         let memory = || Memory::now(pid);
         let before = memory();
+        let recorder = Recorder::start(clock, pid);
+        recorder.phase("connect").await;
         let from_ns = clock.now_ns();
         let phase = progress.phase("connect", wanted as u64);
         let fleet = Fleet::open(&muster, clock, &phase).await?;
         let connect_s = seconds_between(from_ns, clock.now_ns());
+        recorder.follow(fleet.tallies()).await;
         let opened = fleet.received().opened;
         phase.done(connect_s, opened, "connections");
         let stopped_by = fleet.stopped_by().map(ToString::to_string).or(own_limit);
@@ -92,11 +98,12 @@ impl Connections {
             measured_from_ns: 0,
         };
         let publisher = Publisher::start(line, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress };
+        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
         stage.drain(grid.at(0)).await?;
         let received = stage.fleet.received();
         let end = memory();
         let published = stage.published.take().unwrap_or_default();
+        let timeline = stage.recorder.finish().await;
         let harvest = stage.fleet.finish(&published.of_topic.as_slice().into()).await?;
         let figures = Figures {
             wanted: self.wanted as u64,
@@ -113,7 +120,8 @@ impl Connections {
             last_reached_ms: (received.deliveries > 0)
                 .then(|| received.last_delivery_ns.saturating_sub(grid.at(0)) as f64 / 1e6),
         };
-        Ok(ConnectionsReport::new(target, self.threads, figures, before, idle, end))
+        let report = ConnectionsReport::new(target, self.threads, figures, before, idle, end);
+        Ok(ConnectionsReport { timeline, ..report })
     }
 
     /// How many this process may open, and the limit where they are fewer than wanted.
@@ -131,7 +139,7 @@ impl Connections {
 }
 
 /// What is used at one moment.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Memory {
     /// Resident, of the server,
     pub(crate) server_bytes: Option<u64>,

@@ -3,6 +3,8 @@
 //! Contract: for each number of subscribers the searches of all servers go forward in turns, rate by rate, so that a machine that
 //! gets slower or faster meanwhile does so for all. A server whose subscribers cannot be opened loses its cell, not the run.
 
+use serde::{Serialize, Serializer};
+
 use crate::cli::Peer;
 use crate::clock::Clock;
 use crate::contest_report::{Cell, ContestReport};
@@ -12,12 +14,17 @@ use crate::scenario::knee::{Hunt, Knee};
 use crate::target::Target;
 
 /// What is asked for.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Contest {
     /// One for each number of subscribers.
     pub(crate) knees: Vec<Knee>,
     /// Those to compare with, by the name they have in the table.
+    #[serde(serialize_with = "names")]
     pub(crate) others: Vec<(&'static str, Peer)>,
+}
+
+fn names<S: Serializer>(others: &[(&'static str, Peer)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(others.iter().map(|(name, _)| name))
 }
 
 /// A server that runs.

@@ -9,10 +9,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::churner::Broken;
 use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
+use crate::curve::curve_ms;
 use crate::feed::{Feed, Replay};
 use crate::fleet::{self, Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
@@ -23,6 +26,7 @@ use crate::pace::Grid;
 use crate::progress::Progress;
 use crate::publisher::{Order, PublishError, Published, Publisher};
 use crate::receiver::Pace;
+use crate::recorder::Recorder;
 use crate::report::{Latency, Report, ServerCost};
 use crate::scenario::stage::Stage;
 use crate::schedule::{Schedule, Window as Outstanding};
@@ -32,13 +36,16 @@ use crate::supply::{Alike, Supply};
 use crate::tally::Marks;
 use crate::target::Target;
 use crate::target::address::Address;
+use crate::timeline::Timeline;
 use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fanout {
+    #[serde(flatten)]
     pub(crate) topics: TopicPlan,
     pub(crate) connections: usize,
+    #[serde(flatten)]
     pub(crate) tempo: Tempo,
     pub(crate) payload_bytes: usize,
     pub(crate) amount: Amount,
@@ -50,18 +57,21 @@ pub(crate) struct Fanout {
 }
 
 /// When messages are sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Tempo {
     /// So many a second, whatever happens.
+    #[serde(rename = "rate_per_s")]
     Rate(f64),
     /// So many under way, however fast that is.
     Window(u64),
     /// At its own times.
+    #[serde(serialize_with = "Feed::described", rename = "feed_messages")]
     Feed(Arc<Feed>),
 }
 
 /// How many subscribers read too slowly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Slowness {
     /// Never read.
     pub(crate) stalled: usize,
@@ -76,7 +86,8 @@ impl Slowness {
 }
 
 /// When to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Amount {
     /// After so many seconds.
     Timed { warmup_s: f64, measured_s: f64 },
@@ -216,7 +227,10 @@ impl Fanout {
         };
         let mut kernel = KernelMemory { tcp_bytes_before: kernel::tcp_bytes(), ..KernelMemory::default() };
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
+        let recorder = Recorder::start(clock, pid);
+        recorder.phase("connect").await;
         let (fleet, connect_s) = self.connect(&muster, clock, progress, pid, &mut cost).await?;
+        recorder.follow(fleet.tallies()).await;
         kernel.tcp_bytes_idle = kernel::tcp_bytes();
         let slow = self.connect_slow(muster, clock, progress).await?;
         let publish_at = resolve(target.publisher_address()).await?;
@@ -232,12 +246,13 @@ impl Fanout {
         let (listeners, count) = (topics.listeners(), self.messages());
         let order = Order { schedule, supply, listeners, count, measured_from_ns };
         let publisher = Publisher::start(opened, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress };
+        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
         let (window, beside) = tokio::try_join!(self.play(&mut stage, start_ns), beside(start_ns, &marks))?;
         kernel.tcp_bytes_end = kernel::tcp_bytes();
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
         cost.resident_bytes_peak = pid.and_then(cost::resident_bytes_peak);
         let published = stage.published.take().unwrap_or_default();
+        let timeline = stage.recorder.finish().await;
         let of_topic: Arc<[u64]> = published.of_topic.as_slice().into();
         let harvest = stage.fleet.finish(&of_topic).await?;
         let slow = match slow {
@@ -258,6 +273,7 @@ impl Fanout {
         report.server = pid.map(|_| cost);
         report.slow = slow;
         report.kernel = kernel;
+        report.timeline = timeline;
         if let Some((operator, before)) = counters_before {
             let after = counters::read_settled(operator).await?;
             report.server_counts = Some(ServerCounts::between(before, after, arrived(&report, &beside)));
@@ -408,6 +424,7 @@ impl Fanout {
             mb_per_s: window.bytes() as f64 / 1e6 / window.seconds(),
             latency_us: Latency::of(&harvest.latency),
             later_us: Latency::of(&harvest.later),
+            latency_curve_ms: curve_ms(&harvest.latency),
             gaps: harvest.account.gaps,
             duplicates: harvest.account.duplicates,
             reordered: harvest.account.reordered,
@@ -424,6 +441,7 @@ impl Fanout {
             loadgen_cores: window.own_cores(),
             receiver_ran_max,
             receiver_wanted_max,
+            timeline: Timeline::default(),
             server: None,
             server_counts: None,
             kernel: KernelMemory::default(),

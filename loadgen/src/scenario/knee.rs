@@ -4,6 +4,8 @@
 //! disturbs nobody. A step that does not hold is repeated before it counts; a publisher that the server closed or stalled has
 //! not held, while subscribers that cannot be opened end the search.
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::knee::Search;
 use crate::knee_report::{KneeReport, Step};
@@ -14,9 +16,10 @@ use crate::target::Target;
 use crate::topics::TopicPlan;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Knee {
     /// The first step, but for its rate.
+    #[serde(flatten)]
     pub(crate) first: Fanout,
     /// Its rate.
     pub(crate) first_per_s: f64,

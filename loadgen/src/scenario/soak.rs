@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Serialize;
 
 use crate::churn_figures::ChurnFigures;
 use crate::churner::Churner;
@@ -23,9 +24,10 @@ use crate::tally::Marks;
 use crate::target::Target;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Soak {
     /// Those who stay.
+    #[serde(flatten)]
     pub(crate) steady: Fanout,
     /// Those of each round who come and go,
     pub(crate) churners: usize,

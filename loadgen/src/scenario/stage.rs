@@ -10,6 +10,7 @@ use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL};
 use crate::measure::{Reading, seconds_between};
 use crate::progress::{Phase, Progress, TICK};
 use crate::publisher::{PublishError, Published, Publisher};
+use crate::recorder::Recorder;
 
 /// Everything that runs from the first message to the last delivery.
 pub(crate) struct Stage {
@@ -20,6 +21,7 @@ pub(crate) struct Stage {
     pub(crate) clock: Clock,
     pub(crate) pid: Option<u32>,
     pub(crate) progress: Progress,
+    pub(crate) recorder: Recorder,
 }
 
 impl Stage {
@@ -32,6 +34,7 @@ impl Stage {
     ) -> Result<(), PublishError> {
         let from_ns = self.clock.now_ns();
         let before = self.publisher.count();
+        self.recorder.phase(name).await;
         // How many a window will let through is not known.
         let phase = self.progress.phase(name, total.saturating_sub(before));
         self.wait(end_ns, &phase, before).await?;
@@ -57,6 +60,7 @@ impl Stage {
     /// The last phase: waits for a publisher that is late, then until nothing comes any more.
     pub(crate) async fn drain(&mut self, end_ns: u64) -> Result<(), PublishError> {
         let from_ns = self.clock.now_ns();
+        self.recorder.phase("drain").await;
         let before = self.fleet.received().deliveries;
         let phase = self.progress.phase("drain", self.publisher.routed());
         let give_up_ns = end_ns.max(from_ns) + DRAIN_MAX.as_nanos() as u64;

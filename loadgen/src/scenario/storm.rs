@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::crowd::Crowd;
 use crate::fleet::FleetError;
@@ -16,9 +18,10 @@ use crate::storm_figures::StormFigures;
 use crate::target::Target;
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Storm {
     /// The served ones; measured for as long before the cut as is asked for, and [`STORM_WINDOW_S`] more.
+    #[serde(flatten)]
     pub(crate) served: Fanout,
     /// Those who are cut off.
     pub(crate) clients: usize,

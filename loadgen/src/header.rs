@@ -1,0 +1,80 @@
+//! What every result begins with: who measured what, when, on which machine.
+//!
+//! Contract: made before the run. `parameters` has every value the run used, whether it was typed or not.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::{Peer, Work};
+use crate::clock::date;
+use crate::floor::Floor;
+use crate::machine::Machine;
+
+/// The header of a result.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Header<'a> {
+    /// The generator's version.
+    pub(crate) loadgen: &'static str,
+    /// RFC 3339, in UTC.
+    pub(crate) started_at: String,
+    pub(crate) machine: Machine,
+    /// What was driven: a URL, or how it was started.
+    pub(crate) server: String,
+    pub(crate) parameters: &'a Work,
+}
+
+impl<'a> Header<'a> {
+    /// For a run that begins now.
+    pub(crate) fn new(work: &'a Work, peer: &Peer) -> Self {
+        Self {
+            loadgen: env!("CARGO_PKG_VERSION"),
+            started_at: date(),
+            machine: Machine::here(),
+            server: name(peer),
+            parameters: work,
+        }
+    }
+}
+
+fn name(peer: &Peer) -> String {
+    match peer {
+        Peer::Running { target, .. } => target.to_string(),
+        Peer::Spawned { path, args, via_http } => {
+            let by_http = if *via_http { " (published to by HTTP)" } else { "" };
+            format!("{}{by_http}", command(path, &["serve"], args))
+        }
+        Peer::Nats { path, args } => command(path, &[], args),
+        Peer::Floor(Floor { coalesce, cpus }) => {
+            let coalesce = if *coalesce { " --coalesce" } else { "" };
+            let cpus = cpus.as_ref().map_or(String::new(), |cpus| format!(" --floor-cpus {cpus}"));
+            format!("floor{coalesce}{cpus}")
+        }
+    }
+}
+
+fn command(path: &Path, own: &[&str], args: &[OsString]) -> String {
+    let words = own.iter().map(|word| (*word).to_owned());
+    let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    [path.display().to_string()].into_iter().chain(words).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_how_it_was_started() {
+        let spawned = Peer::Spawned {
+            path: "a/stentor".into(),
+            args: vec!["--shards".into(), "2".into()],
+            via_http: false,
+        };
+        assert_eq!(name(&spawned), "a/stentor serve --shards 2");
+        assert_eq!(
+            name(&Peer::Floor(Floor { coalesce: true, cpus: Some("0".into()) })),
+            "floor --coalesce --floor-cpus 0"
+        );
+    }
+}
