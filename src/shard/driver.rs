@@ -10,10 +10,9 @@
 use super::directory::ShardHandle;
 use super::poller::Poller;
 use super::shell::Shell;
+use super::uring::Uring;
 use crate::clock;
-use crate::config::{Io, Settings};
-use crate::ids::ShardId;
-use crate::platform::Ring;
+use crate::config::Settings;
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -41,8 +40,8 @@ pub(crate) fn run(
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
-        let ring = ring(handle.id, settings.flush.io);
-        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, ring, slots));
+        let uring = Uring::new(handle.id, settings.flush.io);
+        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, uring, slots));
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
         let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
         let posting = tokio::task::spawn_local(shell.clone().post_waiting());
@@ -56,27 +55,6 @@ pub(crate) fn run(
             _ = ticking => Err(io::Error::other("ticking ended")),
         }
     })
-}
-
-/// The ring to send through, where that is wanted and works. The first shard says what all of them do.
-fn ring(shard: ShardId, io: Io) -> Option<Ring> {
-    if io == Io::Epoll {
-        return None;
-    }
-    match Ring::new() {
-        Ok(ring) => {
-            if shard == 0 {
-                tracing::info!("sending through io_uring");
-            }
-            Some(ring)
-        }
-        Err(error) => {
-            if shard == 0 {
-                tracing::info!(%error, "no io_uring here; sending with one system call each");
-            }
-            None
-        }
-    }
 }
 
 impl Shell {

@@ -10,6 +10,7 @@ use super::directory::ShardHandle;
 use super::poller::Watch;
 use super::reader::Inlet;
 use super::sockets::{Client, Socket, SocketTable};
+use super::uring::Uring;
 use super::writer::Effect;
 use crate::clock::{self, Moment};
 use crate::config::Settings;
@@ -17,7 +18,7 @@ use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::{READ_BYTES, TICK_SLOTS_PER_YIELD};
 use crate::mailbox::Refused;
-use crate::platform::{self, Ring, SharedSocket};
+use crate::platform::{self, SharedSocket};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
@@ -80,14 +81,13 @@ impl Shell {
         publisher: Publisher,
         settings: Arc<Settings>,
         watch: Watch,
-        ring: Option<Ring>,
+        uring: Uring,
         slots: usize,
     ) -> Self {
-        let sockets = SocketTable::new(slots, ring);
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone(), slots)),
-            sends_per_yield: sockets.sends_per_yield(),
-            sockets: RefCell::new(sockets),
+            sends_per_yield: uring.sends_per_yield(),
+            sockets: RefCell::new(SocketTable::new(slots, uring)),
             handle,
             publisher,
             settings,

@@ -1,18 +1,16 @@
 //! The sockets of a shard, by slot: one descriptor, one writer, one owner.
 
+use super::uring::Uring;
 use super::writer::{Offer, Sockets, Taken};
 use crate::door::admission::Seat;
 use crate::ids::Slot;
-use crate::limits::{SENDS_PER_SUBMIT, SENDS_PER_YIELD};
-use crate::platform::{self, Ring, Sending};
+use crate::platform;
 use crate::protocol::target::Endpoint;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::SockRef;
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -31,24 +29,18 @@ pub(super) struct Client {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SocketTable {
     by_slot: Vec<Option<Rc<Socket>>>,
     /// The tasks that wait on full ones.
     drainers: HashMap<Slot, AbortHandle>,
-    /// Where it is used and works.
-    ring: Option<Ring>,
+    uring: Uring,
 }
 
 impl SocketTable {
     /// With memory set aside for so many.
-    pub(super) fn new(slots: usize, ring: Option<Ring>) -> Self {
-        Self { by_slot: Vec::with_capacity(slots), drainers: HashMap::new(), ring }
-    }
-
-    /// Sends that keep readers waiting for 0.2 ms.
-    pub(super) fn sends_per_yield(&self) -> usize {
-        if self.ring.is_some() { SENDS_PER_SUBMIT } else { SENDS_PER_YIELD }
+    pub(super) fn new(slots: usize, uring: Uring) -> Self {
+        Self { by_slot: Vec::with_capacity(slots), drainers: HashMap::new(), uring }
     }
 
     pub(super) fn insert(&mut self, slot: Slot, socket: Rc<Socket>) {
@@ -87,35 +79,6 @@ impl SocketTable {
     }
 }
 
-impl SocketTable {
-    /// Returns how many offers it made, from the first: none without a ring.
-    fn send_through_ring(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) -> usize {
-        let Some(ring) = &mut self.ring else { return 0 };
-        let by_slot = &self.by_slot;
-        let sendings = offers.iter().map_while(|offer| {
-            let socket = by_slot.get(offer.slot as usize)?.as_ref()?.stream().as_fd();
-            Some(Sending { socket, bytes: offer.bytes })
-        });
-        for (offer, taken) in offers.iter().zip(&mut *taken) {
-            *taken = Taken::Bytes(offer.bytes.len());
-        }
-        let tried = ring.send_all(sendings, |at, result| {
-            taken[at] = match result {
-                Ok(taken) => Taken::Bytes(taken),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    Taken::Bytes(0)
-                }
-                Err(_) => Taken::Dead,
-            }
-        });
-        if tried == 0 {
-            tracing::warn!("io_uring failed; this shard goes on with one system call a send");
-            self.ring = None;
-        }
-        tried
-    }
-}
-
 impl Sockets for SocketTable {
     /// A raw send: tokio's `try_write` costs 0.2 us more of 4.3, libc's `send` 0.1.
     fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
@@ -131,7 +94,7 @@ impl Sockets for SocketTable {
     }
 
     fn send_all(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
-        let tried = self.send_through_ring(offers, taken);
+        let tried = self.uring.send_all(&self.by_slot, offers, taken);
         for (offer, taken) in offers.iter().zip(taken).skip(tried) {
             *taken = self.send(offer.slot, offer.bytes);
         }

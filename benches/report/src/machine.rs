@@ -24,7 +24,7 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             kernel: said(&["uname", "-sr"])?,
             rustc: said(&["rustc", "--version"])?,
-            commit: said(&["git", "describe", "--always", "--dirty", "--abbrev=12"])?,
+            commit: commit()?,
         })
     }
 
@@ -52,6 +52,14 @@ fn cpu() -> Option<String> {
         return Some(line.split_once(':')?.1.trim().to_owned());
     }
     said(&["sysctl", "-n", "machdep.cpu.brand_string"]).ok()
+}
+
+/// The commit, and whether what was measured is another state than that.
+fn commit() -> Result<String> {
+    let commit = said(&["git", "rev-parse", "--short=12", "HEAD"])?;
+    let measured = ["src", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results"];
+    let changes = said(&[&["git", "status", "--porcelain", "--"][..], &measured].concat())?;
+    Ok(if changes.is_empty() { commit } else { format!("{commit}, with changes") })
 }
 
 /// What a command prints, on one line.

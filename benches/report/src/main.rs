@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    env::set_current_dir(&root)?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let criterion = target.join("criterion");
     let memory = figure::memory(&criterion)?;

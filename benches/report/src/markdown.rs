@@ -7,31 +7,32 @@ use crate::machine::Machine;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// Between these two lines of the README stands what the last run found.
+/// Between these two lines of the README stands what the last runs found.
 const BEGIN: &str = "<!-- made by `cargo run -p bench-report` -->";
 const END: &str = "<!-- end of what it made -->";
 
 /// Everything.
 pub(crate) fn report(
     machine: &Machine,
+    runs: usize,
     groups: &[Group<'_>],
     memory_question: &str,
     memory: &Map<String, Value>,
 ) -> String {
-    let mut out = format!("# Benchmarks of {}\n\n```\n{machine}```\n\n", machine.date);
-    out.push_str(
-        "Medians of one run of `cargo bench`, with half of their 95 % interval in percent, by design; what a figure \
-         is of stands in each question's text. Ours is `stentor`; the last column compares it with the best of the \
-         others. Made by `cargo run -p bench-report`.\n\n![All of it, as bars](plot.svg)\n\n## Where Stentor loses\n\n",
+    let range = if runs == 1 { "their 95 % intervals" } else { "the lowest and the highest" };
+    let mut out = format!(
+        "# Benchmarks of {date}\n\n```\n{machine}```\n\nMedians of {times} of `cargo bench`, with {range}. What a \
+         figure is of stands in each question's text. Ours is `stentor`; the last column compares it with the best \
+         of the others, and says *even* where their ranges overlap. Made by `cargo run -p bench-report`.\n\n\
+         ![All of it, as bars](plot.svg)\n\n## Where another design is faster\n\n",
+        date = machine.date,
+        times = counted(runs),
     );
-    for line in losses(groups) {
-        let _ = writeln!(out, "- {line}");
-    }
+    losses(groups, &mut out);
     for asked in groups.chunk_by(|a, b| a.question == b.question) {
         out.push_str(&section(&asked[0].question));
         for group in asked {
-            let _ = write!(out, "\n### {}\n\n", group.name.replace('_', " "));
-            out.push_str(&table(group));
+            let _ = write!(out, "\n### {}\n\n{}", group.name.replace('_', " "), table(group));
         }
     }
     if !memory.is_empty() {
@@ -44,12 +45,13 @@ pub(crate) fn report(
 }
 
 /// The designs Stentor replaces, and every loss.
-pub(crate) fn readme(machine: &Machine, groups: &[Group<'_>], folder: &str) -> String {
+pub(crate) fn readme(machine: &Machine, runs: usize, groups: &[Group<'_>], folder: &str) -> String {
     let Machine { date, cpu, cores, kernel, commit, .. } = machine;
     let mut out = format!(
-        "What a delivery costs beside the designs one would write first: medians of one run on {date} of commit\n\
-         {commit}, on {cpu}, {cores} cores, {kernel}. Every question, with intervals, is in the\n\
-         [report](benches/results/{folder}/report.md); as bars in the [plot](benches/results/{folder}/plot.svg).\n\n"
+        "What a delivery costs beside the designs one would write first: medians of {times} on {date} of commit\n\
+         {commit}, on {cpu}, {cores} cores, {kernel}. Every question, with ranges, is in the\n\
+         [report](benches/results/{folder}/report.md); as bars in the [plot](benches/results/{folder}/plot.svg).\n\n",
+        times = counted(runs),
     );
     let baselines: Vec<_> = groups.iter().filter(|group| group.name.starts_with("baseline_")).collect();
     if let Some(first) = baselines.first() {
@@ -64,9 +66,7 @@ pub(crate) fn readme(machine: &Machine, groups: &[Group<'_>], folder: &str) -> S
         }
     }
     out.push_str("\nWhere another design is faster:\n\n");
-    for line in losses(groups) {
-        let _ = writeln!(out, "- {line}");
-    }
+    losses(groups, &mut out);
     out
 }
 
@@ -80,25 +80,37 @@ pub(crate) fn replace_table(readme: &str, table: &str) -> Result<String> {
     Ok(place().ok_or_else(|| format!("README.md has no lines `{BEGIN}` and `{END}` to write between"))?)
 }
 
+/// A time in the unit that suits it.
+pub(crate) fn nanos(ns: f64) -> String {
+    match ns {
+        ..10.0 => format!("{ns:.1} ns"),
+        ..1_000.0 => format!("{ns:.0} ns"),
+        ..10_000.0 => format!("{:.1} us", ns / 1e3),
+        _ => format!("{:.0} us", ns / 1e3),
+    }
+}
+
+fn counted(runs: usize) -> String {
+    if runs == 1 { "one run".into() } else { format!("{runs} runs") }
+}
+
 /// A question as a heading, and what it means below.
 fn section(question: &str) -> String {
-    let (heading, text) = question.split_once("\n\n").unwrap_or((question));
+    let (heading, text) = question.split_once("\n\n").unwrap_or((question, ""));
     format!("\n## {heading}\n\n{text}\n")
 }
 
 fn table(group: &Group<'_>) -> String {
-    let duels: Vec<_> = group.rows.iter().filter_map(Row::duel).collect();
-    let mut out = header(&group.designs);
-    if !duels.is_empty() {
-        out = header(&[&group.designs[..], &["against the best other"]].concat());
-    }
+    let has_duel = group.rows.iter().any(|row| row.duel().is_some());
+    let mut columns = group.designs.clone();
+    columns.extend(has_duel.then_some("against the best other"));
+    let mut out = header(&columns);
     for row in &group.rows {
-        let cell = |figure: &Option<&Figure>| {
-            figure.map_or(String::new(), |f| format!("{} ± {:.0} %", nanos(f.median_ns), f.spread * 100.0))
-        };
-        let cells: Vec<_> = row.figures.iter().map(cell).collect();
-        let _ = write!(out, "| {} | {} |", row.parameter, cells.join(" | "));
-        if !duels.is_empty() {
+        let _ = write!(out, "| {} |", row.parameter);
+        for figure in &row.figures {
+            let _ = write!(out, " {} |", figure.map_or(String::new(), ranged));
+        }
+        if has_duel {
             let _ =
                 write!(out, " {} |", row.duel().map_or(String::new(), |(ours, best)| verdict(ours, best)));
         }
@@ -107,40 +119,38 @@ fn table(group: &Group<'_>) -> String {
     out
 }
 
-fn header(designs: &[&str]) -> String {
-    let names: Vec<_> = designs.iter().map(|design| design.replace('_', " ")).collect();
-    format!("|  | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()))
+fn header(columns: &[&str]) -> String {
+    let names: Vec<_> = columns.iter().map(|column| column.replace('_', " ")).collect();
+    format!("| | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()))
 }
 
-/// A line for every row in which another design is faster, beyond what the intervals leave open.
-fn losses(groups: &[Group<'_>]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for group in groups {
-        for row in &group.rows {
-            let Some((ours, best)) = row.duel() else { continue };
-            if ours.median_ns * (1.0 - ours.spread) > best.median_ns * (1.0 + best.spread) {
-                let place = format!("{} {}", group.name.replace('_', " "), row.parameter);
-                let design = best.design.replace('_', " ");
-                let (ours_ns, best_ns) = (nanos(ours.median_ns), nanos(best.median_ns));
-                lines.push(format!("{}: {ours_ns}, {design} {best_ns}", place.trim_end()));
-            }
+fn ranged(figure: &Figure) -> String {
+    format!("{} ({} to {})", nanos(figure.median_ns), nanos(figure.low_ns), nanos(figure.high_ns))
+}
+
+/// A line for every row in which another design is faster, beyond what their ranges leave open.
+fn losses(groups: &[Group<'_>], out: &mut String) {
+    let rows = groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)));
+    for (group, Row { parameter, .. }, (ours, best)) in
+        rows.filter_map(|(g, row)| Some((g, row, row.duel()?)))
+    {
+        if best.is_surely_below(ours) {
+            let place = format!("{} {parameter}", group.name.replace('_', " "));
+            let (ours_ns, best_ns) = (nanos(ours.median_ns), nanos(best.median_ns));
+            let design = best.design.replace('_', " ");
+            let _ = writeln!(out, "- {}: {ours_ns}, {design} {best_ns}", place.trim_end());
         }
     }
-    lines
 }
 
 fn verdict(ours: &Figure, best: &Figure) -> String {
     let ratio = best.median_ns / ours.median_ns;
-    if ratio >= 1.0 { format!("{ratio:.1} x faster") } else { format!("**{:.1} x slower**", 1.0 / ratio) }
-}
-
-/// A time in the unit that suits it.
-pub(crate) fn nanos(ns: f64) -> String {
-    match ns {
-        ..10.0 => format!("{ns:.1} ns"),
-        ..1_000.0 => format!("{ns:.0} ns"),
-        ..10_000.0 => format!("{:.1} us", ns / 1e3),
-        _ => format!("{:.0} us", ns / 1e3),
+    if ours.is_surely_below(best) {
+        format!("{ratio:.1} x faster")
+    } else if best.is_surely_below(ours) {
+        format!("**{:.1} x slower**", 1.0 / ratio)
+    } else {
+        "even".into()
     }
 }
 

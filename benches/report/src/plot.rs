@@ -70,7 +70,7 @@ fn bar(figure: &Figure, colour: &str, width: f64, x: usize, y: usize, out: &mut 
 fn colour(figure: &Figure, row: &Row<'_>) -> &'static str {
     match row.duel() {
         _ if figure.is_ours() => OURS,
-        Some((ours, _)) if figure.median_ns < ours.median_ns => FASTER,
+        Some((ours, _)) if figure.is_surely_below(ours) => FASTER,
         _ => OTHER,
     }
 }
