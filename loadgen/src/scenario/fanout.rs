@@ -5,6 +5,9 @@
 //!
 //! With an exact count there is no warm-up, and the measure phase lasts until the last delivery.
 
+mod opening;
+mod summary;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,28 +18,25 @@ use crate::churner::Broken;
 use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
-use crate::curve::curve_ms;
 use crate::feed::{Feed, Replay};
 use crate::fleet::{self, Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
 use crate::kernel::{self, KernelMemory};
-use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX, SETTLE};
+use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX};
 use crate::measure::{Window, seconds_between};
 use crate::pace::Grid;
 use crate::progress::Progress;
-use crate::publisher::{Order, PublishError, Published, Publisher};
+use crate::publisher::{Order, PublishError, Publisher};
 use crate::receiver::Pace;
 use crate::recorder::Recorder;
-use crate::report::{Latency, Report, ServerCost};
+use crate::report::{Report, ServerCost};
 use crate::scenario::stage::Stage;
 use crate::schedule::{Schedule, Window as Outstanding};
 use crate::slow_figures::SlowFigures;
-use crate::subscriber::Harvest;
 use crate::supply::{Alike, Supply};
 use crate::tally::Marks;
 use crate::target::Target;
 use crate::target::address::Address;
-use crate::timeline::Timeline;
 use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
@@ -150,16 +150,6 @@ impl Fanout {
             (Amount::Timed { warmup_s, .. }, Tempo::Rate(per_s)) => (warmup_s * per_s).round() as u64,
             _ => 0,
         }
-    }
-
-    /// Of the messages that are not warm-up. Each takes one step of the grid, so the last one's step counts too.
-    fn rate_achieved(&self, published: &Published) -> f64 {
-        let step_s = match &self.tempo {
-            Tempo::Rate(per_s) => 1.0 / per_s,
-            Tempo::Window(_) | Tempo::Feed(_) => 0.0,
-        };
-        let sending_s = seconds_between(published.measured_from_ns, published.end_ns);
-        published.measured as f64 / (sending_s + step_s)
     }
 
     /// The intended times from `start_ns` on, and the first of them that is not warm-up.
@@ -281,64 +271,6 @@ impl Fanout {
         Ok((report.judge(), beside))
     }
 
-    /// Opens all subscribers, and reads what they cost the server; gives the seconds it took, too.
-    async fn connect(
-        &self,
-        muster: &Muster,
-        clock: Clock,
-        progress: Progress,
-        pid: Option<u32>,
-        cost: &mut ServerCost,
-    ) -> Result<(Fleet, f64), RunError> {
-        cost.resident_bytes_before = pid.and_then(cost::resident_bytes);
-        let cpu_before_ns = pid.and_then(cost::process_cpu_ns);
-        let from_ns = clock.now_ns();
-        let connections = self.connections as u64;
-        let phase = progress.phase("connect", connections);
-        let fleet = Fleet::open(muster, clock, &phase).await?;
-        let connect_s = seconds_between(from_ns, clock.now_ns());
-        phase.done(connect_s, connections, "connections");
-        if let Some(pid) = pid {
-            let cpu_ns = cost::process_cpu_ns(pid).zip(cpu_before_ns);
-            let per_connection = |total: f64| total / self.connections as f64;
-            cost.cpu_us_per_connect =
-                cpu_ns.map(|(after, before)| per_connection((after as f64 - before as f64) / 1e3));
-            tokio::time::sleep(SETTLE).await;
-            cost.resident_bytes_idle = cost::resident_bytes(pid);
-            let grown = cost.resident_bytes_idle.zip(cost.resident_bytes_before);
-            cost.bytes_per_idle_connection =
-                grown.map(|(idle, before)| per_connection(idle as f64 - before as f64));
-        }
-        Ok((fleet, connect_s))
-    }
-
-    /// Opens the slow subscribers, where there are any.
-    async fn connect_slow(
-        &self,
-        healthy: Muster,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Option<Fleet>, RunError> {
-        let count = self.slow.count();
-        if count == 0 {
-            return Ok(None);
-        }
-        let from_ns = clock.now_ns();
-        let phase = progress.phase("connect", count as u64);
-        let muster = Muster {
-            connections: count,
-            threads: 1,
-            // Their latencies are their own doing.
-            marks: Arc::default(),
-            pace: Pace::Slow { stalled: self.slow.stalled },
-            others: self.others + self.connections,
-            ..healthy
-        };
-        let fleet = Fleet::open(&muster, clock, &phase).await?;
-        phase.done(seconds_between(from_ns, clock.now_ns()), count as u64, "slow connections");
-        Ok(Some(fleet))
-    }
-
     /// From the first message to the last delivery; gives the measured part of it.
     async fn play(&self, stage: &mut Stage, start_ns: u64) -> Result<Window, RunError> {
         let total = self.messages();
@@ -380,76 +312,6 @@ impl Fanout {
                 to.at_ns = to.received.last_delivery_ns.max(published_ns);
                 Ok(Window::new(from, to))
             }
-        }
-    }
-
-    fn report(&self, target: &Target, window: &Window, published: &Published, harvest: Harvest) -> Report {
-        let (receiver_ran_max, receiver_wanted_max) = window.busiest_receiver();
-        let ms = |ns: u64| ns as f64 / 1e6;
-        Report {
-            scenario: "fanout",
-            valid: true,
-            invalid_reason: None,
-            verified: true,
-            url: target.to_string(),
-            topic: self.topics.base.clone(),
-            topics: self.topics.count as u64,
-            topics_per_connection: self.topics.per_connection as u64,
-            connections: self.connections as u64,
-            receiver_threads: self.threads as u64,
-            payload_bytes: self.payload_bytes as u64,
-            intended_per_s: match self.tempo {
-                Tempo::Rate(per_s) => Some(per_s),
-                Tempo::Window(_) | Tempo::Feed(_) => None,
-            },
-            window: match self.tempo {
-                Tempo::Rate(_) | Tempo::Feed(_) => None,
-                Tempo::Window(messages) => Some(messages),
-            },
-            connect_s: 0.0,
-            warmup_s: match self.amount {
-                Amount::Timed { warmup_s, .. } => warmup_s,
-                Amount::Messages(_) => 0.0,
-            },
-            measured_s: window.seconds(),
-            published: published.count,
-            unsent: match (&self.tempo, self.amount) {
-                (Tempo::Window(_), Amount::Timed { .. }) => 0,
-                _ => self.messages() - published.count,
-            },
-            window_stalls: published.stalls,
-            published_per_s: self.rate_achieved(published),
-            deliveries: harvest.account.received,
-            deliveries_per_s: window.deliveries() as f64 / window.seconds(),
-            mb_per_s: window.bytes() as f64 / 1e6 / window.seconds(),
-            latency_us: Latency::of(&harvest.latency),
-            later_us: Latency::of(&harvest.later),
-            latency_curve_ms: curve_ms(&harvest.latency),
-            gaps: harvest.account.gaps,
-            duplicates: harvest.account.duplicates,
-            reordered: harvest.account.reordered,
-            missing: harvest.missing,
-            unstamped: harvest.unstamped,
-            astray: harvest.astray,
-            closed: harvest.endings.values().sum(),
-            closed_by_code: harvest.closed_by_code(),
-            first_close_reason: harvest.first_reason,
-            publish_lag_ms_max: ms(published.lag.max_ns()),
-            publish_lag_own_ms_max: ms(published.lag.own_max_ns()),
-            publish_blocked_ms: ms(published.blocked_ns),
-            publisher_replies: published.replies,
-            loadgen_cores: window.own_cores(),
-            receiver_ran_max,
-            receiver_wanted_max,
-            timeline: Timeline::default(),
-            server: None,
-            server_counts: None,
-            kernel: KernelMemory::default(),
-            against_floor: None,
-            slow: None,
-            storm: None,
-            churn: None,
-            soak: None,
         }
     }
 }
