@@ -80,6 +80,7 @@ fn a_delivery_allocates_nothing() {
                 "{io:?}: {allocations} allocations for {MESSAGES} messages to {count} subscribers"
             );
         }
+        subscribers.clear();
         server.shutdown();
     }
 }
