@@ -68,7 +68,7 @@ impl InProcess {
     pub fn with(limits: Limits, connections: impl Iterator<Item = Vec<TopicName>>) -> Self {
         let mut wired = Self {
             sequencer: Sequencer::new(1, &limits, 1),
-            shard: Shard::new(0, limits),
+            shard: Shard::new(0, limits, 0),
             outbox: Outbox::new(),
             sink: Sink::default(),
         };

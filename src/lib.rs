@@ -52,7 +52,7 @@
 //! | `shard/debts.rs`, `shard/sweep.rs` | every slot in debt is paid, one write each |
 //! | `shard/sockets.rs` | the write |
 //!
-//! Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
+//! Many writes in one system call: `shard/uring` over `platform/ring`. Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
 //! who does not fit). What is not data: `shard/connections.rs`, `subscriptions.rs`, `control.rs`, `tick.rs`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the

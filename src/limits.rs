@@ -34,6 +34,8 @@ pub const SENDS_PER_SUBMIT: usize = 64;
 pub const CLOSE_LINGER_S: u64 = 5;
 /// Unsent bytes the kernel holds for one socket before it says full: what waits longer waits where it is counted.
 pub const NOTSENT_LOWAT_BYTES: u32 = 128 << 10;
+/// Connections the shards set memory aside for, all together: 150 bytes each, of which only what is touched counts.
+pub const SLOTS_RESERVED_MAX: usize = 1 << 20;
 /// Descriptors kept back from the connection limit: listeners, pollers, refusals being answered, files.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
 /// Connections over the limit that are being told so at one time; more are closed unanswered.

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::door;
 use crate::error::StartError;
+use crate::limits::SLOTS_RESERVED_MAX;
 use crate::mailbox::{Mailbox, Sleeper};
 use crate::operator::{self, Operator};
 use crate::sequencer::core::Sequencer;
@@ -156,10 +157,11 @@ impl Server {
             ended,
             threads,
         };
+        let slots = connections_max.min(SLOTS_RESERVED_MAX).div_ceil(handles.len());
         for handle in handles {
             let (publisher, settings, end) = (server.publisher(), server.settings.clone(), end.clone());
             std::thread::Builder::new().name(format!("shard-{}", handle.id)).spawn(move || {
-                run_shard(handle, publisher, settings);
+                run_shard(handle, publisher, settings, slots);
                 let _ = end.send(());
             })?;
         }
@@ -271,9 +273,9 @@ fn run_sequencer(core: Sequencer, requests: &Mailbox<Request>, directory: &Arc<D
 
 /// Runs a shard to its end. Should its own code panic, its mailboxes close: nobody waits for it, `/readyz` says
 /// so, and the other shards go on.
-fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) {
+fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>, slots: usize) {
     let (inbox, commands, id) = (handle.inbox.clone(), handle.commands.clone(), handle.id);
-    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| driver::run(handle, publisher, settings)));
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| driver::run(handle, publisher, settings, slots)));
     match ran {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(shard = id, %error, "a shard failed; its connections are gone"),

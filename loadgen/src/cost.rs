@@ -54,7 +54,21 @@ pub(crate) fn process_cpu_ns(pid: u32) -> Option<u64> {
 
 /// The resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
-    parse_resident(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    status(pid, "VmRSS:")
+}
+
+/// The most it ever was.
+pub(crate) fn resident_bytes_peak(pid: u32) -> Option<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> Option<u64> {
+    parse_status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, name)
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
 /// True exactly when `pid` can be watched here.
@@ -67,8 +81,8 @@ fn parse_schedstat(text: &str) -> Option<ThreadTime> {
     Some(ThreadTime { ran_ns: numbers.next()?.ok()?, waited_ns: numbers.next()?.ok()? })
 }
 
-fn parse_resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn parse_status(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -81,8 +95,10 @@ mod tests {
     fn the_kernels_words_are_read() {
         assert_eq!(parse_schedstat("12 34 5\n"), Some(ThreadTime { ran_ns: 12, waited_ns: 34 }));
         assert_eq!(parse_schedstat(""), None);
-        assert_eq!(parse_resident("Name:\tx\nVmRSS:\t    2048 kB\nThreads:\t1\n"), Some(2 << 20));
-        assert_eq!(parse_resident("Name:\tx\n"), None);
+        let status = "Name:\tx\nVmHWM:\t    4096 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n";
+        assert_eq!(parse_status(status, "VmRSS:"), Some(2 << 20));
+        assert_eq!(parse_status(status, "VmHWM:"), Some(4 << 20));
+        assert_eq!(parse_status("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[cfg(target_os = "linux")]
@@ -91,6 +107,8 @@ mod tests {
         let pid = std::process::id();
         assert!(process_cpu_ns(pid).is_some_and(|ns| ns > 0));
         assert!(resident_bytes(pid).is_some_and(|bytes| bytes > 100_000));
+        assert!(resident_bytes_peak(pid) >= resident_bytes(pid));
+        assert!(descriptors(pid) >= Some(3));
         assert!(ThreadProbe::current().read().is_some());
         sharpen_timers();
     }

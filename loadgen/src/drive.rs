@@ -9,15 +9,20 @@ use serde::Serialize;
 use crate::against_floor::AgainstFloor;
 use crate::cli::{Peer, Work};
 use crate::clock::Clock;
+use crate::connections_report::ConnectionsReport;
+use crate::contest_report::ContestReport;
 use crate::header::Header;
 use crate::knee_report::KneeReport;
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::scenario::contest::{Contest, Rival};
 use crate::scenario::fanout::{Fanout, RunError};
 use crate::scenario::slow;
-use crate::server::{Server, SpawnError};
+use crate::server::SpawnError;
+use crate::standing::Standing;
 use crate::table;
-use crate::target::{Target, TargetError};
+use crate::target::Target;
+use crate::target::address::AddressError;
 
 /// The result, ready to be shown.
 #[derive(Debug, Serialize)]
@@ -25,6 +30,8 @@ use crate::target::{Target, TargetError};
 pub(crate) enum Outcome {
     Run(Box<Report>),
     Knee(KneeReport),
+    Contest(ContestReport),
+    Connections(Box<ConnectionsReport>),
 }
 
 /// Why there is none.
@@ -36,7 +43,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("the spawned server gave an address that cannot be used: {0}")]
-    Address(#[from] TargetError),
+    Address(#[from] AddressError),
     #[error("interrupted by {0}")]
     Interrupted(&'static str),
     #[error("cannot start: {0}")]
@@ -63,10 +70,39 @@ pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> 
             Ok(Outcome::Run(Box::new(report.judge())))
         }
         Work::Floor(fanout) => Ok(Outcome::Run(Box::new(run_floor(fanout, peer, clock, progress).await?))),
+        Work::Topics(fanout) => {
+            let mut report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            report.scenario = "topics";
+            Ok(Outcome::Run(Box::new(report)))
+        }
         Work::Slow(fanout) => {
             let run = async |target: &Target, pid| slow::run(fanout, target, pid, clock, progress).await;
             Ok(Outcome::Run(Box::new(with(peer, run).await?)))
         }
+        Work::Storm(storm) => {
+            let run = async |target: &Target, pid| storm.run(target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Churn(churn) => {
+            let run = async |target: &Target, pid| churn.run(target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Feed(fanout) => {
+            let mut report =
+                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            report.scenario = "feed";
+            Ok(Outcome::Run(Box::new(report)))
+        }
+        Work::Soak(soak) => {
+            let run = async |target: &Target, pid| soak.run(target, pid, clock, progress).await;
+            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+        }
+        Work::Connections(connections) => {
+            let run = async |target: &Target, pid| connections.run(target, pid, clock, progress).await;
+            Ok(Outcome::Connections(Box::new(with(peer, run).await?)))
+        }
+        Work::Contest(rules) => Ok(Outcome::Contest(contest(rules, peer, clock, progress).await?)),
         Work::Knee(knee) => {
             let run = async |target: &Target, pid| knee.run(target, pid, clock, progress).await;
             Ok(Outcome::Knee(with(peer, run).await?))
@@ -90,26 +126,33 @@ async fn with<T>(
     peer: &Peer,
     work: impl AsyncFnOnce(&Target, Option<u32>) -> Result<T, RunError>,
 ) -> Result<T, Failure> {
-    let starting = async {
-        match peer {
-            Peer::Running { .. } => Ok(None),
-            Peer::Spawned { path, args } => Ok(Some(Server::spawn(path, args).await?)),
-            Peer::Floor(floor) => Ok(Some(Server::floor(floor).await?)),
-        }
-    };
-    let server = unless_interrupted(starting).await?;
-    let run = async {
-        match (&server, peer) {
-            (Some(server), _) => Ok(work(&Target::parse(&server.url)?, Some(server.pid)).await?),
-            (None, Peer::Running { target, pid }) => Ok(work(target, *pid).await?),
-            (None, _) => unreachable!("what does not run is started above"),
-        }
-    };
+    let standing = unless_interrupted(Standing::of(peer)).await?;
+    let run = async { Ok(work(&standing.target, standing.pid).await?) };
     let done = unless_interrupted(run).await;
-    if let Some(server) = server
-        && let Err(bad_end) = server.stop().await
-    {
-        eprintln!("stentor-loadgen: {bad_end}");
+    standing.end().await;
+    done
+}
+
+/// Runs `contest` against all of them, which stand at the same time.
+async fn contest(
+    contest: &Contest,
+    peer: &Peer,
+    clock: Clock,
+    progress: Progress,
+) -> Result<ContestReport, Failure> {
+    let mut standing = Vec::new();
+    let all = async {
+        let own = if let Peer::Floor(_) = peer { "floor" } else { "server" };
+        let others = contest.others.iter().map(|(name, peer)| (*name, peer));
+        for (name, peer) in [(own, peer)].into_iter().chain(others) {
+            standing.push((name, Standing::of(peer).await?));
+        }
+        let rivals = standing.iter().map(|(name, at)| Rival { name, target: &at.target, pid: at.pid });
+        Ok(contest.run(&rivals.collect::<Vec<_>>(), clock, progress).await?)
+    };
+    let done = unless_interrupted(all).await;
+    for (_, at) in standing {
+        at.end().await;
     }
     done
 }
@@ -156,6 +199,8 @@ impl Outcome {
         match self {
             Self::Run(report) => table::render(report),
             Self::Knee(report) => report.render(),
+            Self::Contest(report) => report.render(),
+            Self::Connections(report) => report.render(),
         }
     }
 
@@ -164,6 +209,8 @@ impl Outcome {
         match self {
             Self::Run(report) => report.invalid_reason.as_deref(),
             Self::Knee(report) => report.invalid_reason(),
+            // Each cell of the table says so itself; connections measure no speed.
+            Self::Contest(_) | Self::Connections(_) => None,
         }
     }
 
@@ -172,6 +219,8 @@ impl Outcome {
         match self {
             Self::Run(report) => report.failure(),
             Self::Knee(report) => report.failure(),
+            Self::Contest(report) => report.failure(),
+            Self::Connections(report) => report.failure(),
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::progress::Phase;
 use crate::receiver::{Pace, Receiver, Share};
 use crate::report::thousands;
 use crate::subscriber::Harvest;
-use crate::tally::{Received, ReceiverTally};
+use crate::tally::{Marks, Received, ReceiverTally};
+use crate::target::Target;
+use crate::topics::Topics;
 
 /// Who is to be opened.
 #[derive(Clone, Debug)]
@@ -26,14 +28,17 @@ pub(crate) struct Muster {
     /// At least 1, at most one a connection.
     pub(crate) threads: usize,
     pub(crate) server: SocketAddr,
-    /// What to ask for in the handshake.
-    pub(crate) url: String,
-    /// The first sequence that belongs into the histogram.
-    pub(crate) measured_from: u32,
+    pub(crate) target: Arc<Target>,
+    /// Who subscribes to what.
+    pub(crate) topics: Arc<Topics>,
+    /// What belongs into the histogram.
+    pub(crate) marks: Arc<Marks>,
     /// How they read; slow ones belong to one thread.
     pub(crate) pace: Pace,
-    /// Connections that another fleet of the run has opened.
+    /// Connections that other fleets of the run have opened.
     pub(crate) others: usize,
+    /// True exactly when those opened before the first failure are enough, whatever limit it was.
+    pub(crate) partial: bool,
 }
 
 /// Why not all subscribers stand.
@@ -49,6 +54,9 @@ pub(crate) enum FleetError {
     /// Some were opened before the limit that `source` names.
     #[error("opened {} of {} connections, then: {source}", thousands(*opened), thousands(*wanted))]
     Open { opened: u64, wanted: u64, source: OpenError },
+    /// Others than the subscribers.
+    #[error("the crowd of {} clients could not be opened: {source}", thousands(*wanted))]
+    Crowd { wanted: u64, source: OpenError },
     #[error("cannot start a receiver thread: {0}")]
     Thread(#[source] io::Error),
     #[error("a receiver thread ended unexpectedly")]
@@ -61,6 +69,7 @@ pub(crate) struct Fleet {
     receivers: Vec<Receiver>,
     tallies: Vec<Arc<ReceiverTally>>,
     probes: Vec<ThreadProbe>,
+    stopped_by: Option<OpenError>,
 }
 
 impl Fleet {
@@ -71,24 +80,34 @@ impl Fleet {
         let mut receivers = started.collect::<io::Result<Vec<_>>>().map_err(FleetError::Thread)?;
         let tallies: Vec<_> = receivers.iter().map(Receiver::tally).collect();
         let all_ready = try_join_all(receivers.iter_mut().map(Receiver::ready));
-        let ready = phase.during(|| sum(&tallies).opened, all_ready).await;
+        let ready = phase.during(|| Received::sum(&tallies).opened, all_ready).await;
         match ready {
-            Ok(probes) => Ok(Self { receivers, tallies, probes }),
+            Ok(all) => {
+                let (probes, stopped) = all.into_iter().map(|ready| (ready.probe, ready.stopped_by)).unzip();
+                let stopped: Vec<Option<OpenError>> = stopped;
+                let stopped_by = stopped.into_iter().flatten().next();
+                Ok(Self { receivers, tallies, probes, stopped_by })
+            }
             Err(source) => {
-                let (opened, wanted) = (sum(&tallies).opened, muster.connections as u64);
+                let (opened, wanted) = (Received::sum(&tallies).opened, muster.connections as u64);
                 Err(FleetError::Open { opened, wanted, source })
             }
         }
     }
 
-    /// The counters of all threads.
-    pub(crate) fn tallies(&self) -> Vec<Arc<ReceiverTally>> {
-        self.tallies.clone()
+    /// The limit that was met, where fewer connections were enough.
+    pub(crate) fn stopped_by(&self) -> Option<&OpenError> {
+        self.stopped_by.as_ref()
     }
 
     /// The sums of all counters.
     pub(crate) fn received(&self) -> Received {
-        sum(&self.tallies)
+        Received::sum(&self.tallies)
+    }
+
+    /// Each thread's counters, for who has to watch them from another.
+    pub(crate) fn tallies(&self) -> Vec<Arc<ReceiverTally>> {
+        self.tallies.clone()
     }
 
     /// What each thread has used; absent where it cannot be known.
@@ -96,17 +115,18 @@ impl Fleet {
         self.probes.iter().map(ThreadProbe::read).collect()
     }
 
-    /// Ends all threads after `published` messages and adds up what they received.
-    pub(crate) async fn finish(self, published: u64) -> Result<Harvest, FleetError> {
+    /// Ends all threads after so many messages of each topic, and adds up what they received.
+    pub(crate) async fn finish(self, published: &Arc<[u64]>) -> Result<Harvest, FleetError> {
         let mut all = Harvest::new();
         for receiver in self.receivers {
-            all.add(receiver.finish(published).await.ok_or(FleetError::Gone)?);
+            all.add(receiver.finish(Arc::clone(published)).await.ok_or(FleetError::Gone)?);
         }
         Ok(all)
     }
 }
 
-fn raise_descriptors(wanted: usize) -> Result<(), FleetError> {
+/// Allows this process that many connections.
+pub(crate) fn raise_descriptors(wanted: usize) -> Result<(), FleetError> {
     let needed = wanted as u64 + DESCRIPTORS_SPARE;
     // Where there is no such limit there is nothing to be short of.
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -121,43 +141,42 @@ fn shares(muster: &Muster) -> impl Iterator<Item = Share> {
     (0..threads).map(move |thread| {
         let first = connections * thread / threads;
         Share {
-            first: muster.others + first,
+            first,
+            others: muster.others,
             count: connections * (thread + 1) / threads - first,
             in_flight: (HANDSHAKES_IN_FLIGHT / threads).max(1),
             server: muster.server,
-            url: muster.url.clone(),
-            measured_from: muster.measured_from,
+            target: Arc::clone(&muster.target),
+            topics: Arc::clone(&muster.topics),
+            marks: Arc::clone(&muster.marks),
             pace: muster.pace,
+            partial: muster.partial,
         }
     })
-}
-
-fn sum(tallies: &[Arc<ReceiverTally>]) -> Received {
-    let mut sums = Received::default();
-    for tally in tallies {
-        tally.add_to(&mut sums);
-    }
-    sums
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::tests::stentor;
+    use crate::topics::TopicPlan;
 
     #[test]
     fn shares_are_even_and_cover_everybody_once() {
         for (connections, threads) in [(1, 1), (10, 3), (10_000, 7), (5, 5)] {
             let server = SocketAddr::from(([127, 0, 0, 1], 1));
-            let (pace, others) = (Pace::Prompt, 7);
-            let url = String::new();
-            let muster = Muster { connections, threads, server, url, measured_from: 0, pace, others };
-            let mut next = others;
+            let target = Arc::new(stentor("ws://h"));
+            let topics = Arc::new(Topics::deal(&TopicPlan::one("t"), connections));
+            let (pace, marks, others, partial) = (Pace::Prompt, Arc::default(), 7, false);
+            let muster =
+                Muster { connections, threads, server, target, topics, marks, pace, others, partial };
+            let mut next = 0;
             for share in shares(&muster) {
-                assert_eq!(share.first, next);
+                assert_eq!((share.first, share.others), (next, 7));
                 assert!(share.count.abs_diff(connections / threads) <= 1);
                 next += share.count;
             }
-            assert_eq!(next, others + connections);
+            assert_eq!(next, connections);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Contract: every function appends whole frames to a buffer. The mask is constant: it protects proxies from hostile
 //! pages, and a generator has neither; a server must unmask all the same.
 
-use crate::stamp::{Payload, STAMP_BYTES, Stamp};
+use crate::stamp::{STAMP_BYTES, Stamp};
 
 const MASK: [u8; 4] = [0x5a, 0x13, 0xc7, 0x2e];
 const FINAL: u8 = 0x80;
@@ -12,28 +12,35 @@ const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PONG: u8 = 0xa;
 
-/// A masked text frame around a [`Payload`], in which only the stamp changes from message to message.
+/// A message as it is sent, in which only the stamp changes from time to time.
 #[derive(Debug)]
 pub(crate) struct PublishFrame {
     bytes: Vec<u8>,
-    payload_at: usize,
+    stamp_at: usize,
+    /// Of the stamp's first four bytes, and so on; zeros where nothing is masked.
+    mask: [u8; 4],
 }
 
 impl PublishFrame {
-    /// For payloads of `size` bytes.
-    pub(crate) fn new(size: usize) -> Self {
-        let payload = Payload::new(size);
+    /// A masked frame around `text`, whose stamp stands at `stamp_at`.
+    pub(crate) fn text(text: &[u8], stamp_at: usize) -> Self {
         let mut bytes = Vec::new();
-        push_frame(&mut bytes, TEXT, payload.as_bytes());
-        let payload_at = bytes.len() - payload.as_bytes().len();
-        Self { bytes, payload_at }
+        push_text(&mut bytes, text);
+        let mut mask = MASK;
+        mask.rotate_left(stamp_at % 4);
+        Self { stamp_at: bytes.len() - text.len() + stamp_at, bytes, mask }
+    }
+
+    /// These bytes, whose stamp stands at `stamp_at`.
+    pub(crate) fn plain(bytes: Vec<u8>, stamp_at: usize) -> Self {
+        Self { bytes, stamp_at, mask: [0; 4] }
     }
 
     /// Appends the frame with this stamp.
     pub(crate) fn push(&mut self, out: &mut Vec<u8>, stamp: Stamp) {
-        let place = &mut self.bytes[self.payload_at + Payload::STAMP_AT..][..STAMP_BYTES];
-        for (i, (to, from)) in place.iter_mut().zip(stamp.to_bytes()).enumerate() {
-            *to = from ^ MASK[(Payload::STAMP_AT + i) % 4];
+        let place = &mut self.bytes[self.stamp_at..][..STAMP_BYTES];
+        for ((to, from), mask) in place.iter_mut().zip(stamp.to_bytes()).zip(self.mask.iter().cycle()) {
+            *to = from ^ mask;
         }
         out.extend_from_slice(&self.bytes);
     }
@@ -42,6 +49,11 @@ impl PublishFrame {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Appends a text.
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+    push_frame(out, TEXT, text);
 }
 
 /// Appends the answer to a ping; `payload` is at most 125 bytes.
@@ -78,6 +90,7 @@ fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stamp::Payload;
     use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
 
     /// Reads frames with a codec we did not write.
@@ -89,16 +102,17 @@ mod tests {
     #[test]
     fn a_server_reads_what_we_publish() {
         for size in [64, 125, 126, 65_535, 65_536] {
-            let mut frame = PublishFrame::new(size);
+            let payload = Payload::new(size);
+            let mut frame = PublishFrame::text(payload.as_bytes(), payload.stamp_at());
             let mut out = Vec::new();
-            frame.push(&mut out, Stamp { intended_ns: 7, seq: 1 });
+            frame.push(&mut out, Stamp { intended_ns: 7, topic: 0, seq: 1 });
             out.clear();
-            frame.push(&mut out, Stamp { intended_ns: 0xabc, seq: 2 });
+            frame.push(&mut out, Stamp { intended_ns: 0xabc, topic: 5, seq: 2 });
             assert_eq!(out.len(), frame.len());
             let text = decode(out).into_text().unwrap();
             assert_eq!(text.len(), size);
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(json["stamp"], "@@T0000000000000abc00000002");
+            assert_eq!(json["stamp"], "@@T0000000000000abc0000000500000002");
         }
     }
 

@@ -1,6 +1,6 @@
-//! Opens one WebSocket connection and hands back the bare socket.
+//! Opens one connection, says what is to be said first, and hands back the bare socket.
 //!
-//! Contract: what the server sent right behind its 101 is not lost: it comes back as [`Opened::early`], and belongs in
+//! Contract: what the server sent right behind its 101, or while it was asked for a subscription, is not lost: it comes back as [`Opened::early`], and belongs in
 //! front of everything read from the socket later. No codec stays behind: at 10,000 connections its buffers would
 //! cost more than all the rest.
 
@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -17,18 +17,22 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, protocol::WebSocketConfig};
 
 use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::target::wire::Wire;
+use crate::target::{Answer, Call};
 
 /// The sample nonce of RFC 6455: a random one protects from caches we do not have, and yardstick servers that do not hash
 /// answer only this.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// A connection after its 101.
+/// A connection that is ready.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// Non-blocking, Nagle's algorithm off.
     pub(crate) stream: TcpStream,
     /// The first bytes of frames, often none.
     pub(crate) early: Vec<u8>,
+    /// How what it sends is read.
+    pub(crate) wire: Wire,
 }
 
 /// Why a connection could not be opened; each text says which limit it was where there is one.
@@ -53,8 +57,11 @@ pub(crate) enum OpenError {
     #[error("the server answered {status} instead of 101{detail}")]
     Status { status: u16, detail: String },
     /// The server accepted but did not answer, or its listen queue is full.
-    #[error("no answer to the handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    #[error("no answer to the handshake or the subscription within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
+    /// The server's decision about what was asked first.
+    #[error("the server refused the subscription: {0}")]
+    Declined(String),
     /// The server cut the connection; usually its own limit.
     #[error("the server closed the connection during the handshake")]
     Cut,
@@ -64,11 +71,23 @@ pub(crate) enum OpenError {
     Handshake(#[source] Box<tungstenite::Error>),
 }
 
-/// Connects from `source`, where one is given, and upgrades at `url`.
-pub(crate) async fn open(server: SocketAddr, url: &str, source: Option<IpAddr>) -> Result<Opened, OpenError> {
+/// Connects from `source`, where one is given, and does what `call` asks for.
+pub(crate) async fn open(
+    server: SocketAddr,
+    call: &Call,
+    source: Option<IpAddr>,
+) -> Result<Opened, OpenError> {
     let attempt = async {
         let stream = connect(server, source).await.map_err(|error| connect_error(error, server))?;
-        upgrade(stream, url).await
+        let (mut stream, mut early) = match &call.upgrade {
+            Some(url) => upgrade(stream, url).await?,
+            None => (stream, Vec::new()),
+        };
+        stream.write_all(&call.hello).await.map_err(cut_error)?;
+        if let Some(answer) = &call.answer {
+            hear(&mut stream, &mut early, answer).await?;
+        }
+        Ok(Opened { stream, early, wire: call.wire })
     };
     tokio::time::timeout(HANDSHAKE_TIMEOUT, attempt).await.unwrap_or(Err(OpenError::Timeout))
 }
@@ -83,7 +102,29 @@ async fn connect(server: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
     socket.connect(server).await
 }
 
-async fn upgrade(stream: TcpStream, url: &str) -> Result<Opened, OpenError> {
+/// Reads until the server has answered.
+async fn hear(stream: &mut TcpStream, early: &mut Vec<u8>, answer: &Answer) -> Result<(), OpenError> {
+    let mut seen = 0;
+    loop {
+        let fresh = &early[seen..];
+        let find = |words: &str| fresh.windows(words.len()).position(|window| window == words.as_bytes());
+        if let Some(at) = answer.refused.iter().find_map(|words| find(words)) {
+            let said = String::from_utf8_lossy(&fresh[at..fresh.len().min(at + 200)]);
+            return Err(OpenError::Declined(said.trim().replace(['\r', '\n'], " ")));
+        }
+        if find(&answer.granted).is_some() {
+            return Ok(());
+        }
+        let longest = answer.refused.iter().map(|words| words.len()).max().unwrap_or_default();
+        seen = early.len().saturating_sub(longest.max(answer.granted.len()));
+        if stream.read_buf(early).await.map_err(cut_error)? == 0 {
+            return Err(OpenError::Cut);
+        }
+    }
+}
+
+/// Gives what came behind the 101, too.
+async fn upgrade(stream: TcpStream, url: &str) -> Result<(TcpStream, Vec<u8>), OpenError> {
     // The default is a zero-filled read buffer of 128 KiB per connection, for an answer of 200 bytes.
     let config = WebSocketConfig::default().read_buffer_size(2_048);
     let recorder = Recorder { stream, seen: Vec::new() };
@@ -96,7 +137,7 @@ async fn upgrade(stream: TcpStream, url: &str) -> Result<Opened, OpenError> {
         Some(end) => seen[end + 4..].to_vec(),
         None => Vec::new(),
     };
-    Ok(Opened { stream, early })
+    Ok((stream, early))
 }
 
 /// Keeps a copy of what the handshake read, since the codec keeps what it read too far to itself.
@@ -145,6 +186,13 @@ fn connect_error(error: io::Error, server: SocketAddr) -> OpenError {
     }
 }
 
+fn cut_error(error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => OpenError::Cut,
+        _ => OpenError::Io(error),
+    }
+}
+
 fn upgrade_error(error: tungstenite::Error) -> OpenError {
     use tungstenite::error::ProtocolError;
     match error {
@@ -156,8 +204,7 @@ fn upgrade_error(error: tungstenite::Error) -> OpenError {
             OpenError::Status { status: response.status().as_u16(), detail }
         }
         tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => OpenError::Cut,
-        tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => OpenError::Cut,
-        tungstenite::Error::Io(error) => OpenError::Io(error),
+        tungstenite::Error::Io(error) => cut_error(error),
         other => OpenError::Handshake(Box::new(other)),
     }
 }
@@ -165,7 +212,7 @@ fn upgrade_error(error: tungstenite::Error) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use crate::target::tests::stentor;
     use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
     /// A server that answers one request with its 101 and `behind` in one write.
@@ -195,17 +242,48 @@ mod tests {
             let behind = vec![b'\n'; length];
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
             let server = listener.local_addr().unwrap();
-            let url = format!("ws://{server}/ws/t");
+            let url = format!("ws://{server}");
+            let call = stentor(&url).subscriber(&["t".into()], false);
             let serve = async {
                 let (stream, _) = listener.accept().await.unwrap();
                 answer(stream, &behind).await;
             };
-            let ((), opened) = tokio::join!(serve, open(server, &url, None));
-            let Opened { mut stream, early } = opened.unwrap();
+            let ((), opened) = tokio::join!(serve, open(server, &call, None));
+            let Opened { mut stream, early, .. } = opened.unwrap();
             let mut all = early;
             stream.read_to_end(&mut all).await.unwrap();
             let expected = [behind.as_slice(), b"later"].concat();
             assert_eq!(all, expected, "{length} bytes came with the 101");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_waited_for_and_kept_however_it_comes() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let answer = Some(Answer { granted: "GRANTED".into(), refused: vec!["NO"] });
+        let call = Call { upgrade: None, hello: b"hello".to_vec(), answer, wire: Wire::Nats };
+        for (said, granted) in [("INFO GRANTED then", true), ("INFO N\nNO: never\n", false)] {
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut hello = [0; 5];
+                stream.read_exact(&mut hello).await.unwrap();
+                for byte in said.bytes() {
+                    // Who was refused does not stay for the rest.
+                    let _ = stream.write_all(&[byte]).await;
+                    tokio::task::yield_now().await;
+                }
+                hello
+            };
+            let (hello, opened) = tokio::join!(serve, open(server, &call, None));
+            assert_eq!(&hello, b"hello");
+            match opened {
+                Ok(Opened { mut stream, early: mut all, .. }) => {
+                    stream.read_to_end(&mut all).await.unwrap();
+                    assert!(granted && all == said.as_bytes());
+                }
+                Err(error) => assert!(!granted && error.to_string().contains("subscription: NO"), "{error}"),
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Contract: made before the run. `parameters` has every value the run used, whether it was typed or not.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -40,14 +41,11 @@ impl<'a> Header<'a> {
 fn name(peer: &Peer) -> String {
     match peer {
         Peer::Running { target, .. } => target.to_string(),
-        Peer::Spawned { path, args } => {
-            let words = args.iter().map(|arg| OsStr::to_string_lossy(arg).into_owned());
-            [path.display().to_string(), "serve".to_owned()]
-                .into_iter()
-                .chain(words)
-                .collect::<Vec<_>>()
-                .join(" ")
+        Peer::Spawned { path, args, via_http } => {
+            let by_http = if *via_http { " (published to by HTTP)" } else { "" };
+            format!("{}{by_http}", command(path, &["serve"], args))
         }
+        Peer::Nats { path, args } => command(path, &[], args),
         Peer::Floor(Floor { coalesce, cpus }) => {
             let coalesce = if *coalesce { " --coalesce" } else { "" };
             let cpus = cpus.as_ref().map_or(String::new(), |cpus| format!(" --floor-cpus {cpus}"));
@@ -56,13 +54,23 @@ fn name(peer: &Peer) -> String {
     }
 }
 
+fn command(path: &Path, own: &[&str], args: &[OsString]) -> String {
+    let words = own.iter().map(|word| (*word).to_owned());
+    let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    [path.display().to_string()].into_iter().chain(words).chain(args).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_server_is_named_by_how_it_was_started() {
-        let spawned = Peer::Spawned { path: "a/stentor".into(), args: vec!["--shards".into(), "2".into()] };
+        let spawned = Peer::Spawned {
+            path: "a/stentor".into(),
+            args: vec!["--shards".into(), "2".into()],
+            via_http: false,
+        };
         assert_eq!(name(&spawned), "a/stentor serve --shards 2");
         assert_eq!(
             name(&Peer::Floor(Floor { coalesce: true, cpus: Some("0".into()) })),

@@ -65,7 +65,7 @@ pub(crate) struct Step {
 impl Step {
     /// A run that came to its end. With `busy_ok` receivers that were busy do not spoil a p99 within the bound: they can
     /// only have made it worse.
-    pub(crate) fn of(report: &Report, bound_ms: f64, busy_ok: bool) -> Self {
+    pub(crate) fn of(report: &Report, intended_per_s: f64, bound_ms: f64, busy_ok: bool) -> Self {
         let p99_ms = report.latency_us.p99.map(|us| us as f64 / 1e3);
         let within = p99_ms.is_some_and(|p99_ms| p99_ms <= bound_ms);
         let usable = report.valid || (busy_ok && within && report.late_publisher().is_none());
@@ -77,7 +77,7 @@ impl Step {
             None => (Some(Limit::Generator), Some("nothing was measured: use a longer --secs".to_owned())),
         };
         Self {
-            intended_per_s: report.intended_per_s,
+            intended_per_s,
             held: limited_by.is_none(),
             limited_by,
             reason,
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_step_holds_when_verified_valid_and_within_the_bound() {
         let run = |p99| Report { latency_us: Latency { p99, ..Latency::default() }, ..clean() }.judge();
-        assert!(Step::of(&run(Some(10_000)), 10.0, false).held);
+        assert!(Step::of(&run(Some(10_000)), 10.0, 10.0, false).held);
         for (report, limit, word) in [
             (run(Some(10_001)), Limit::Latency, "bound"),
             (run(None), Limit::Generator, "nothing"),
@@ -212,16 +212,16 @@ mod tests {
             (Report { unsent: 1, ..run(Some(1)) }.judge(), Limit::Generator, "never sent"),
         ] {
             for busy_ok in [false, true] {
-                let step = Step::of(&report, 10.0, busy_ok);
+                let step = Step::of(&report, 10.0, 10.0, busy_ok);
                 assert!(!step.held && step.verdict().contains(word), "{step:?}");
                 assert_eq!(step.limited_by, Some(limit));
             }
         }
         let busy = |p99| Report { receiver_ran_max: Some(0.99), ..run(p99) }.judge();
-        assert_eq!(Step::of(&busy(Some(1)), 10.0, false).limited_by, Some(Limit::Generator));
-        assert!(Step::of(&busy(Some(1)), 10.0, true).held);
+        assert_eq!(Step::of(&busy(Some(1)), 10.0, 10.0, false).limited_by, Some(Limit::Generator));
+        assert!(Step::of(&busy(Some(1)), 10.0, 10.0, true).held);
         // Whose fault a late one is nobody knows then.
-        assert_eq!(Step::of(&busy(Some(10_001)), 10.0, true).limited_by, Some(Limit::Generator));
+        assert_eq!(Step::of(&busy(Some(10_001)), 10.0, 10.0, true).limited_by, Some(Limit::Generator));
         assert!(Step::failed(5.0, &"closed").verdict().starts_with("not held, p99 -: closed"));
     }
 }

@@ -35,6 +35,34 @@ pub(crate) const PUBLISH_STALL: Duration = Duration::from_secs(30);
 /// How often the publisher looks at what its connection was sent (pings, a close).
 pub(crate) const PUBLISHER_SERVICE: Duration = Duration::from_millis(20);
 
+/// A publisher with a window that is full looks this often whether a message has been delivered: at 1,000 subscribers one
+/// takes 4 ms.
+pub(crate) const WINDOW_GLANCE: Duration = Duration::from_micros(50);
+/// It gives up what has not been delivered when nothing was for this long.
+pub(crate) const WINDOW_STALL: Duration = Duration::from_millis(500);
+/// What `--saturate` keeps under way: twice what Stentor's log of 8,192 frames takes in at once.
+pub(crate) const SATURATING_WINDOW: u64 = 16_384;
+/// The most messages under way that make sense to ask for: a server's queues end before.
+pub(crate) const WINDOW_MAX: u64 = 1_000_000;
+
+/// All topics' messages are kept ready to be sent; together they may take this much.
+pub(crate) const FRAMES_BYTES_MAX: usize = 1 << 30;
+/// The most topics of a run.
+pub(crate) const TOPICS_MAX: usize = 1_000_000;
+/// The most subscriptions of a run, over all connections: each takes 64 bytes of accounts.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 50_000_000;
+
+/// The operator port has this long to tell its counters,
+pub(crate) const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// and what is pending this long to be delivered or abandoned.
+pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
+
+/// Every subscriber of a feed subscribes to all of its topics: as many as Stentor allows a connection.
+pub(crate) const FEED_TOPICS_MAX: usize = 1_024;
+
+/// The longest head of an HTTP answer that is read.
+pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// The drain ends when everything has arrived and nothing followed for this long (a late duplicate would show here),
 pub(crate) const DRAIN_QUIET: Duration = Duration::from_millis(100);
 /// or after this long without any delivery,
@@ -43,6 +71,24 @@ pub(crate) const DRAIN_STALL: Duration = Duration::from_secs(3);
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_STALL.as_millis());
 const _: () = assert!(DRAIN_STALL.as_millis() < DRAIN_MAX.as_millis());
+
+/// An operation is answered within this, or the connection counts as broken.
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cycle of a churning connection takes three operations, and Stentor allows a connection 100 a second.
+pub(crate) const CHURN_CYCLES_PER_S_MAX: f64 = 30.0;
+
+/// A round of a soak lasts between these,
+pub(crate) const SOAK_ROUND_S_MIN: f64 = 5.0;
+pub(crate) const SOAK_ROUND_S_MAX: f64 = 60.0;
+/// and its churning connections subscribe so often.
+pub(crate) const SOAK_CHURN_CYCLES_PER_S: f64 = 2.0;
+
+/// A client of the crowd that was refused waits this long before it tries again,
+pub(crate) const CROWD_RETRY: Duration = Duration::from_millis(100);
+/// and tries no more after this.
+pub(crate) const CROWD_PATIENCE: Duration = Duration::from_secs(60);
+/// The latencies of so many seconds after the cut are those of the storm.
+pub(crate) const STORM_WINDOW_S: f64 = 5.0;
 
 /// At the end the server is given this long to close its side first, which leaves no port of ours in TIME_WAIT.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);

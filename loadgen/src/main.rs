@@ -11,18 +11,26 @@
 //! ```
 
 mod against_floor;
+mod churn_figures;
+mod churner;
 mod cli;
 mod clock;
 mod compare;
+mod connections_report;
+mod contest_report;
 mod cost;
+mod counters;
+mod crowd;
 mod curve;
 mod drive;
+mod feed;
 mod fleet;
 mod floor;
 mod frame;
 mod handshake;
 mod header;
 mod html;
+mod kernel;
 mod knee;
 mod knee_report;
 mod limits;
@@ -35,14 +43,20 @@ mod receiver;
 mod recorder;
 mod report;
 mod scenario;
+mod schedule;
 mod server;
 mod slow_figures;
+mod soak_figures;
 mod stamp;
+mod standing;
+mod storm_figures;
 mod subscriber;
+mod supply;
 mod table;
 mod tally;
 mod target;
 mod timeline;
+mod topics;
 mod verify;
 mod walker;
 

@@ -1,6 +1,6 @@
 //! The publisher: a thread of its own that sends on the grid, whatever the server does.
 //!
-//! Contract: open-loop. The stamp of a message is its intended time; a full socket makes the publisher late, never the stamp. Its
+//! Contract: open-loop on a grid. The stamp of a message is its intended time; a full socket makes the publisher late, never the stamp. Its
 //! connection stays open until it is stopped, since closing a socket with unread bytes could take published ones along.
 //!
 //! A plain thread and a plain socket: tokio's timers have steps of a millisecond.
@@ -15,32 +15,40 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::cost::sharpen_timers;
-use crate::frame::{self, PublishFrame};
 use crate::handshake::Opened;
 use crate::limits::{PUBLISH_BATCH_BYTES, PUBLISH_STALL, PUBLISHER_SERVICE};
-use crate::pace::{Grid, Lag};
-use crate::stamp::Stamp;
+use crate::pace::Lag;
+use crate::schedule::Schedule;
+use crate::supply::Supply;
 use crate::tally::PublisherTally;
-use crate::walker::{Event, Walker};
+use crate::target::wire::Walk;
+use crate::walker::Event;
 
 /// What to publish.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     /// The intended times.
-    pub(crate) grid: Grid,
+    pub(crate) schedule: Schedule,
+    /// The messages.
+    pub(crate) supply: Box<dyn Supply>,
+    /// How many subscribe to each topic.
+    pub(crate) listeners: Vec<u32>,
     /// How many messages; at most 2^32, the sequences there are.
     pub(crate) count: u64,
-    /// The first message that is not warm-up.
-    pub(crate) measured_from: u64,
-    /// Bytes of each payload.
-    pub(crate) size: usize,
+    /// What is due earlier is warm-up.
+    pub(crate) measured_from_ns: u64,
 }
 
 /// What was published.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
     /// Messages handed to the socket.
     pub(crate) count: u64,
+    /// Of each topic.
+    pub(crate) of_topic: Vec<u64>,
+    /// Deliveries they make.
+    pub(crate) routed: u64,
+    /// Messages that are not warm-up.
+    pub(crate) measured: u64,
     /// When the first that is not warm-up was,
     pub(crate) measured_from_ns: u64,
     /// and the last one.
@@ -51,6 +59,8 @@ pub(crate) struct Published {
     pub(crate) blocked_ns: u64,
     /// Data messages the server sent to the publisher; a server that only takes sends none.
     pub(crate) replies: u64,
+    /// How often a window gave up waiting for deliveries.
+    pub(crate) stalls: u64,
 }
 
 /// Why publishing ended early.
@@ -60,6 +70,9 @@ pub(crate) enum PublishError {
     /// The server's decision: its rights, its limits, its end.
     #[error("the server closed the publisher after {after} messages with code {code} ({reason})")]
     Closed { after: u64, code: u16, reason: String },
+    /// The server's decision about one message; it may take others.
+    #[error("the server refused to publish, after {after} messages: {status} {said}")]
+    Refused { after: u64, status: u16, said: String },
     /// The server reads nothing: it hangs, or is stopped.
     #[error("the server took nothing from the publisher for {} s (after {after} messages)", PUBLISH_STALL.as_secs())]
     Stalled { after: u64 },
@@ -85,7 +98,7 @@ impl Publisher {
         let mut line = Line::new(opened, clock, Arc::clone(&tally))?;
         let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || {
             sharpen_timers();
-            let published = line.publish(order);
+            let published = line.publish(order).map(|()| line.published.clone());
             let stay = published.is_ok();
             if done_sender.send(published).is_ok() && stay {
                 line.stay();
@@ -97,6 +110,11 @@ impl Publisher {
     /// Messages handed to the socket so far.
     pub(crate) fn count(&self) -> u64 {
         self.tally.count()
+    }
+
+    /// Deliveries that these make.
+    pub(crate) fn routed(&self) -> u64 {
+        self.tally.routed()
     }
 
     /// Ends the sending early; [`Publisher::done`] then tells how far it came.
@@ -128,7 +146,7 @@ struct Line {
     stream: TcpStream,
     clock: Clock,
     tally: Arc<PublisherTally>,
-    walker: Walker,
+    walk: Walk,
     inbox: [u8; 4096],
     serviced_ns: u64,
     published: Published,
@@ -141,7 +159,7 @@ impl Line {
             stream,
             clock,
             tally,
-            walker: Walker::default(),
+            walk: Walk::new(opened.wire),
             inbox: [0; 4096],
             serviced_ns: 0,
             published: Published::default(),
@@ -150,33 +168,21 @@ impl Line {
         Ok(line)
     }
 
-    fn publish(&mut self, order: Order) -> Result<Published, PublishError> {
-        let mut frame = PublishFrame::new(order.size);
-        let mut batch = Vec::with_capacity(PUBLISH_BATCH_BYTES.max(frame.len()));
+    fn publish(&mut self, mut order: Order) -> Result<(), PublishError> {
+        let message_bytes_max = order.supply.bytes_max();
+        let mut batch = Vec::with_capacity(PUBLISH_BATCH_BYTES.max(message_bytes_max));
+        self.published.of_topic = vec![0; order.listeners.len()];
         while self.published.count < order.count && !self.tally.stopped() {
             let now_ns = self.clock.now_ns();
-            let mut index = self.published.count;
             if now_ns >= self.serviced_ns + PUBLISHER_SERVICE.as_nanos() as u64 {
                 self.service()?;
             }
             batch.clear();
-            while index < order.count && order.grid.at(index) <= now_ns {
-                if !batch.is_empty() && batch.len() + frame.len() > PUBLISH_BATCH_BYTES {
-                    break;
-                }
-                let intended_ns = order.grid.at(index);
-                self.published.lag.note(now_ns - intended_ns);
-                if index == order.measured_from {
-                    self.published.measured_from_ns = now_ns;
-                }
-                // The count is at most 2^32.
-                frame.push(&mut batch, Stamp { intended_ns, seq: index as u32 });
-                index += 1;
-            }
-            if batch.is_empty() {
-                std::thread::sleep(self.clock.until(order.grid.at(index)).min(GLANCE));
+            let last_due_ns = self.fill(&mut batch, &mut order, message_bytes_max, now_ns);
+            let Some(last_due_ns) = last_due_ns else {
+                std::thread::sleep(order.schedule.wait(self.published.count, now_ns).min(GLANCE));
                 continue;
-            }
+            };
             let blocked_before_ns = self.published.blocked_ns;
             if let Err(error) = self.write(&batch) {
                 // What the server said before it cut the line tells more than the cut.
@@ -184,13 +190,45 @@ impl Line {
             }
             if self.published.blocked_ns > blocked_before_ns {
                 // The wait belongs to this batch too, which may be the last one.
-                self.published.lag.note(self.clock.now_ns().saturating_sub(order.grid.at(index - 1)));
+                self.published.lag.note(self.clock.now_ns().saturating_sub(last_due_ns));
             }
-            self.published.count = index;
-            self.tally.published(index);
+            self.tally.published(self.published.count, self.published.routed);
         }
         self.published.end_ns = self.clock.now_ns();
-        Ok(self.published)
+        self.published.stalls = order.schedule.stalls();
+        Ok(())
+    }
+
+    /// Appends what is due and fits one write; gives the intended time of the last message, where there was one.
+    fn fill(
+        &mut self,
+        batch: &mut Vec<u8>,
+        order: &mut Order,
+        message_bytes_max: usize,
+        now_ns: u64,
+    ) -> Option<u64> {
+        let published = &mut self.published;
+        let mut last_due_ns = None;
+        while published.count < order.count
+            && (batch.is_empty() || batch.len() + message_bytes_max <= PUBLISH_BATCH_BYTES)
+        {
+            let Some(intended_ns) = order.schedule.due(published.count, published.routed, now_ns) else {
+                break;
+            };
+            last_due_ns = Some(intended_ns);
+            published.lag.note(now_ns - intended_ns);
+            if intended_ns >= order.measured_from_ns {
+                if published.measured == 0 {
+                    published.measured_from_ns = now_ns;
+                }
+                published.measured += 1;
+            }
+            let topic = order.supply.push(batch, intended_ns) as usize;
+            published.of_topic[topic] += 1;
+            published.routed += u64::from(order.listeners[topic]);
+            published.count += 1;
+        }
+        last_due_ns
     }
 
     /// Writes all of it, waiting where the socket is full.
@@ -259,23 +297,28 @@ impl Line {
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Result<(), PublishError> {
-        let mut reply = Vec::new();
-        let mut close = None;
-        let replies = &mut self.published.replies;
-        let walked = self.walker.feed(bytes, &mut |event| match event {
-            Event::Ping(payload) => frame::push_pong(&mut reply, payload),
-            Event::Close { code, reason } => {
-                frame::push_close(&mut reply, code);
-                close = Some((code.unwrap_or(1005), reason.to_owned()));
-            }
-            Event::Stamp(_) | Event::Unstamped => *replies += 1,
+        let mut pings = Vec::new();
+        let mut end = None;
+        let published = &mut self.published;
+        let walked = self.walk.feed(bytes, &mut |event| match event {
+            Event::Ping(payload) => pings.push(payload.to_vec()),
+            Event::Close { code, reason } => end = Some((code, None, reason.to_owned())),
+            Event::Refused { status, said } => end = Some((None, Some(status), said.to_owned())),
+            Event::Stamp(_) | Event::Unstamped => published.replies += 1,
         });
         walked.map_err(|violation| self.failed(io::Error::other(violation)))?;
-        if let Some((code, reason)) = close {
-            let _ = self.stream.write(&reply);
-            return Err(PublishError::Closed { after: self.published.count, code, reason });
+        let mut reply = Vec::new();
+        pings.iter().for_each(|payload| self.walk.push_pong(&mut reply, payload));
+        let after = self.published.count;
+        match end {
+            None => self.write(&reply),
+            Some((_, Some(status), said)) => Err(PublishError::Refused { after, status, said }),
+            Some((code, None, reason)) => {
+                self.walk.push_close(&mut reply, code);
+                let _ = self.stream.write(&reply);
+                Err(PublishError::Closed { after, code: code.unwrap_or(1005), reason })
+            }
         }
-        self.write(&reply)
     }
 
     /// Keeps the connection alive after the last message, until stopped; then takes leave.
@@ -287,7 +330,7 @@ impl Line {
             std::thread::sleep(PUBLISHER_SERVICE);
         }
         let mut close = Vec::new();
-        frame::push_close(&mut close, Some(1000));
+        self.walk.push_close(&mut close, Some(1000));
         let _ = self.stream.write(&close);
     }
 

@@ -21,8 +21,10 @@ use crate::cost::ThreadProbe;
 use crate::handshake::{OpenError, Opened, open};
 use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, TRICKLE_BYTES, TRICKLE_EVERY};
 use crate::subscriber::{Harvest, Shard};
-use crate::tally::ReceiverTally;
-use crate::target::source_for;
+use crate::tally::{Marks, ReceiverTally};
+use crate::target::Target;
+use crate::target::address::source_for;
+use crate::topics::Topics;
 
 /// How the subscribers of a thread read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +38,41 @@ pub(crate) enum Pace {
 /// What one thread has to open, and how it has to judge it.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
-    /// The number of its first connection among all.
+    /// The number of its first connection in the fleet,
     pub(crate) first: usize,
+    /// which has so many connections of the run before it.
+    pub(crate) others: usize,
     /// How many connections.
     pub(crate) count: usize,
     /// Handshakes at once.
     pub(crate) in_flight: usize,
     /// The server's address.
     pub(crate) server: SocketAddr,
-    /// What to ask for in the handshake.
-    pub(crate) url: String,
-    /// The first sequence that belongs into the histogram.
-    pub(crate) measured_from: u32,
+    pub(crate) target: Arc<Target>,
+    /// Who subscribes to what.
+    pub(crate) topics: Arc<Topics>,
+    /// What belongs into the histogram.
+    pub(crate) marks: Arc<Marks>,
     /// How they read.
     pub(crate) pace: Pace,
+    /// True exactly when those opened before the first failure are enough.
+    pub(crate) partial: bool,
+}
+
+/// A thread whose connections stand.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) probe: ThreadProbe,
+    /// What stopped the opening, where fewer connections are enough.
+    pub(crate) stopped_by: Option<OpenError>,
 }
 
 /// The owner's end of a receiver thread.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     tally: Arc<ReceiverTally>,
-    ready: Option<oneshot::Receiver<Result<ThreadProbe, OpenError>>>,
-    finish: oneshot::Sender<u64>,
+    ready: Option<oneshot::Receiver<Result<Ready, OpenError>>>,
+    finish: oneshot::Sender<Arc<[u64]>>,
     harvest: oneshot::Receiver<Harvest>,
     thread: JoinHandle<()>,
 }
@@ -70,7 +85,7 @@ impl Receiver {
         let (ready_sender, ready) = oneshot::channel();
         let (finish, finish_receiver) = oneshot::channel();
         let (harvest_sender, harvest) = oneshot::channel();
-        let shard = Shard::new(share.measured_from, clock, Arc::clone(&tally));
+        let shard = Shard::new(Arc::clone(&share.marks), clock, Arc::clone(&tally));
         let thread =
             std::thread::Builder::new().name(format!("receiver-{}", share.first)).spawn(move || {
                 let work = run(share, shard, ready_sender, finish_receiver, harvest_sender);
@@ -85,14 +100,14 @@ impl Receiver {
     }
 
     /// Waits until all of its connections stand. To be called once.
-    pub(crate) async fn ready(&mut self) -> Result<ThreadProbe, OpenError> {
+    pub(crate) async fn ready(&mut self) -> Result<Ready, OpenError> {
         let gone = || OpenError::Io(io::Error::other("a receiver thread ended unexpectedly"));
         let ready = self.ready.take().ok_or_else(gone)?;
         ready.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Ends the thread after `published` messages; none if it has died.
-    pub(crate) async fn finish(self, published: u64) -> Option<Harvest> {
+    /// Ends the thread after so many messages of each topic; none if it has died.
+    pub(crate) async fn finish(self, published: Arc<[u64]>) -> Option<Harvest> {
         self.finish.send(published).ok()?;
         let harvest = self.harvest.await.ok();
         tokio::task::spawn_blocking(move || self.thread.join()).await.ok()?.ok()?;
@@ -103,14 +118,15 @@ impl Receiver {
 async fn run(
     share: Share,
     shard: Shard,
-    ready: oneshot::Sender<Result<ThreadProbe, OpenError>>,
-    mut finish: oneshot::Receiver<u64>,
+    ready: oneshot::Sender<Result<Ready, OpenError>>,
+    mut finish: oneshot::Receiver<Arc<[u64]>>,
     harvest: oneshot::Sender<Harvest>,
 ) {
     let shard = Rc::new(RefCell::new(shard));
     let mut readers = JoinSet::new();
-    let take_over = |opened| {
-        let index = shard.borrow_mut().add(opened);
+    let take_over = |index, opened| {
+        let topics = share.topics.of(index).into();
+        let index = shard.borrow_mut().add(opened, topics);
         if share.pace == Pace::Prompt {
             readers.spawn_local(read(Rc::clone(&shard), index));
         }
@@ -120,7 +136,9 @@ async fn run(
         _ = &mut finish => return,
     };
     let failed = opened.is_err();
-    if ready.send(opened.map(|()| ThreadProbe::current())).is_err() || failed {
+    if ready.send(opened.map(|stopped_by| Ready { probe: ThreadProbe::current(), stopped_by })).is_err()
+        || failed
+    {
         return;
     }
     let published = match share.pace {
@@ -132,10 +150,10 @@ async fn run(
     };
     let Ok(published) = published else { return };
     if share.pace != Pace::Prompt {
-        read_out(&shard, share.count, published).await;
+        read_out(&shard, share.count, &published).await;
         (0..share.count).for_each(|index| drop(readers.spawn_local(read(Rc::clone(&shard), index))));
     }
-    let received = shard.borrow_mut().harvest(published);
+    let received = shard.borrow_mut().harvest(&published);
     if harvest.send(received).is_err() {
         return;
     }
@@ -144,8 +162,11 @@ async fn run(
     let _ = tokio::time::timeout(GOODBYE, all_closed).await;
 }
 
-/// Opens the share with a bounded number of handshakes at once; the first failure ends it.
-async fn open_all(share: &Share, mut take_over: impl FnMut(Opened)) -> Result<(), OpenError> {
+/// Opens the share with a bounded number of handshakes at once; the first failure ends it, well where fewer are enough.
+async fn open_all(
+    share: &Share,
+    mut take_over: impl FnMut(usize, Opened),
+) -> Result<Option<OpenError>, OpenError> {
     let share = Rc::new(share.clone());
     let next = Rc::new(Cell::new(0));
     let mut openers = JoinSet::new();
@@ -155,18 +176,28 @@ async fn open_all(share: &Share, mut take_over: impl FnMut(Opened)) -> Result<()
         openers.spawn_local(async move {
             while next.get() < share.count {
                 let index = share.first + next.replace(next.get() + 1);
-                let result = open(share.server, &share.url, source_for(index, share.server.ip())).await;
-                if opened_sender.send(result).await.is_err() {
+                let call = share.target.subscriber(&share.topics.names_of(index), false);
+                let source = source_for(share.others + index, share.server.ip());
+                let result = open(share.server, &call, source).await;
+                if opened_sender.send((index, result)).await.is_err() {
                     return;
                 }
             }
         });
     }
     drop(opened_sender);
-    while let Some(result) = opened.recv().await {
-        take_over(result?);
+    let mut stopped_by = None;
+    while let Some((index, result)) = opened.recv().await {
+        match result {
+            Ok(opened) => take_over(index, opened),
+            Err(error) if share.partial => {
+                next.set(share.count);
+                stopped_by.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(stopped_by)
 }
 
 /// Reads one subscriber until its connection ends.
@@ -185,14 +216,14 @@ async fn trickle(shard: &RefCell<Shard>, who: Range<usize>) {
 }
 
 /// Reads all slow subscribers until they have caught up, have ended, or get nothing any more.
-async fn read_out(shard: &Rc<RefCell<Shard>>, count: usize, published: u64) {
+async fn read_out(shard: &Rc<RefCell<Shard>>, count: usize, published: &Arc<[u64]>) {
     let mut readers = JoinSet::new();
     for index in 0..count {
-        let shard = Rc::clone(shard);
+        let (shard, published) = (Rc::clone(shard), Arc::clone(published));
         readers.spawn_local(async move {
             loop {
                 let patience =
-                    if shard.borrow().unique(index) < published { DRAIN_STALL } else { DRAIN_QUIET };
+                    if shard.borrow().missing(index, &published) > 0 { DRAIN_STALL } else { DRAIN_QUIET };
                 let read = poll_fn(|cx| shard.borrow_mut().poll_read(index, cx));
                 if tokio::time::timeout(patience, read).await != Ok(true) {
                     return;

@@ -80,8 +80,7 @@ async fn record(clock: Clock, pid: Option<u32>, mut inbox: mpsc::Receiver<Word>)
 }
 
 fn sample(clock: Clock, pid: Option<u32>, tallies: &[Arc<ReceiverTally>]) -> Sample {
-    let mut received = Received::default();
-    tallies.iter().for_each(|tally| tally.add_to(&mut received));
+    let received = Received::sum(tallies);
     Sample {
         at_ns: clock.now_ns(),
         deliveries: received.deliveries,

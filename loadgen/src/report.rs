@@ -9,8 +9,13 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::against_floor::AgainstFloor;
+use crate::churn_figures::ChurnFigures;
+use crate::counters::ServerCounts;
+use crate::kernel::KernelMemory;
 use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
 use crate::slow_figures::SlowFigures;
+use crate::soak_figures::SoakFigures;
+use crate::storm_figures::StormFigures;
 use crate::timeline::Timeline;
 
 /// One run.
@@ -24,10 +29,16 @@ pub(crate) struct Report {
     pub(crate) verified: bool,
     pub(crate) url: String,
     pub(crate) topic: String,
+    /// More than one begin with `topic`.
+    pub(crate) topics: u64,
+    pub(crate) topics_per_connection: u64,
     pub(crate) connections: u64,
     pub(crate) receiver_threads: u64,
     pub(crate) payload_bytes: u64,
-    pub(crate) intended_per_s: f64,
+    /// Null where a window sets the rate.
+    pub(crate) intended_per_s: Option<f64>,
+    /// Messages under way at a time. Null on a grid.
+    pub(crate) window: Option<u64>,
     pub(crate) connect_s: f64,
     pub(crate) warmup_s: f64,
     /// The time that all rates refer to. With an exact count of messages it ends with the last delivery.
@@ -36,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) published: u64,
     /// On the grid but never sent.
     pub(crate) unsent: u64,
+    /// How often the window gave up waiting for deliveries.
+    pub(crate) window_stalls: u64,
     /// As the publisher sent them, warm-up excluded.
     pub(crate) published_per_s: f64,
     pub(crate) deliveries: u64,
@@ -43,6 +56,9 @@ pub(crate) struct Report {
     /// Megabytes (10^6) from the subscribers' sockets, frame headers included.
     pub(crate) mb_per_s: f64,
     pub(crate) latency_us: Latency,
+    /// Behind the split of a scenario that has one, which tells of it in its own figures.
+    #[serde(skip)]
+    pub(crate) later_us: Latency,
     /// Pairs of percentile and milliseconds, up to the maximum at 100.
     pub(crate) latency_curve_ms: Vec<(f64, f64)>,
     pub(crate) gaps: u64,
@@ -51,6 +67,8 @@ pub(crate) struct Report {
     pub(crate) missing: u64,
     /// Data messages without a stamp.
     pub(crate) unstamped: u64,
+    /// Messages of a topic that the subscriber had not asked for.
+    pub(crate) astray: u64,
     pub(crate) closed: u64,
     /// `1005` for a close without code, `1006` for an end without a close frame, `violation` for broken framing.
     pub(crate) closed_by_code: BTreeMap<String, u64>,
@@ -72,10 +90,19 @@ pub(crate) struct Report {
     pub(crate) timeline: Timeline,
     /// Absent without a process to watch.
     pub(crate) server: Option<ServerCost>,
+    /// Absent without an operator port.
+    pub(crate) server_counts: Option<ServerCounts>,
+    pub(crate) kernel: KernelMemory,
     /// Absent unless asked for.
     pub(crate) against_floor: Option<AgainstFloor>,
     /// Absent without slow subscribers. All other figures are of the healthy ones.
     pub(crate) slow: Option<SlowFigures>,
+    /// Absent but in a storm. The other latencies are those before it.
+    pub(crate) storm: Option<StormFigures>,
+    /// Absent without churning connections. All other figures but the server's are of the steady ones.
+    pub(crate) churn: Option<ChurnFigures>,
+    /// Absent but in a soak.
+    pub(crate) soak: Option<SoakFigures>,
 }
 
 /// From the intended time of sending to the read that brought the message, warm-up excluded. Null without any.
@@ -99,6 +126,7 @@ pub(crate) struct ServerCost {
     pub(crate) resident_bytes_before: Option<u64>,
     pub(crate) resident_bytes_idle: Option<u64>,
     pub(crate) resident_bytes_end: Option<u64>,
+    pub(crate) resident_bytes_peak: Option<u64>,
     pub(crate) bytes_per_idle_connection: Option<f64>,
 }
 
@@ -121,7 +149,19 @@ impl Report {
 
     /// What the verification found, and what to look at next; none when all is well.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.own_failure().or_else(|| self.slow.as_ref()?.failure())
+        let counts = || {
+            let mismatch = self.server_counts.as_ref()?.mismatch.as_ref()?;
+            Some(format!("the server's counters do not agree: {mismatch}; does anybody else use it?"))
+        };
+        let churn = || self.churn.as_ref()?.failure();
+        let soak = || self.soak.as_ref()?.grown.clone();
+        let storm = || self.storm.as_ref()?.failure();
+        self.own_failure()
+            .or_else(|| self.slow.as_ref()?.failure())
+            .or_else(storm)
+            .or_else(churn)
+            .or_else(soak)
+            .or_else(counts)
     }
 
     fn own_failure(&self) -> Option<String> {
@@ -130,6 +170,7 @@ impl Report {
             (self.gaps, "skipped"),
             (self.duplicates, "duplicated"),
             (self.reordered, "reordered"),
+            (self.astray, "of topics not subscribed"),
             (self.closed, "connections closed"),
         ]
         .into_iter()
@@ -236,26 +277,32 @@ pub(crate) mod tests {
             verified: false,
             url: "ws://127.0.0.1:1".into(),
             topic: "t".into(),
+            topics: 1,
+            topics_per_connection: 1,
             connections: 2,
             receiver_threads: 1,
             payload_bytes: 64,
-            intended_per_s: 10.0,
+            intended_per_s: Some(10.0),
+            window: None,
             connect_s: 0.1,
             warmup_s: 0.0,
             measured_s: 1.0,
             published: 10,
             unsent: 0,
+            window_stalls: 0,
             published_per_s: 10.0,
             deliveries: 20,
             deliveries_per_s: 20.0,
             mb_per_s: 0.1,
             latency_us: Latency::default(),
+            later_us: Latency::default(),
             latency_curve_ms: Vec::new(),
             gaps: 0,
             duplicates: 0,
             reordered: 0,
             missing: 0,
             unstamped: 0,
+            astray: 0,
             closed: 0,
             closed_by_code: BTreeMap::new(),
             first_close_reason: None,
@@ -268,8 +315,13 @@ pub(crate) mod tests {
             receiver_wanted_max: Some(0.6),
             timeline: Timeline::default(),
             server: None,
+            server_counts: None,
+            kernel: KernelMemory::default(),
             against_floor: None,
             slow: None,
+            storm: None,
+            churn: None,
+            soak: None,
         }
     }
 
@@ -286,6 +338,7 @@ pub(crate) mod tests {
             |report: &mut Report| report.gaps = 1,
             |report: &mut Report| report.duplicates = 1,
             |report: &mut Report| report.reordered = 1,
+            |report: &mut Report| report.astray = 1,
             |report: &mut Report| report.closed = 1,
             |report: &mut Report| report.published = 0,
         ] {

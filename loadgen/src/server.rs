@@ -8,14 +8,38 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fmt, io};
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::floor::Floor;
 use crate::limits::{SERVER_READY, SERVER_STOP};
 
 const LISTENING: &str = "listening on ws://";
 const OPERATOR: &str = "operator on http://";
+const LISTENING_NATS: &str = "Listening for client connections on ";
+
+/// How a server says where it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    /// Two lines on standard output.
+    Stentor,
+    /// The first of them.
+    Floor,
+    /// A line of its log, on standard error.
+    Nats,
+}
+
+impl Speech {
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Stentor => "`listening on ws://…` and `operator on http://…`",
+            Self::Floor => "`listening on ws://…`",
+            Self::Nats => "`Listening for client connections on …`",
+        }
+    }
+}
+
+type Output = Box<dyn AsyncRead + Send + Unpin>;
 
 /// A running child.
 #[derive(Debug)]
@@ -25,8 +49,11 @@ pub(crate) struct Server {
     _stdin: Option<ChildStdin>,
     /// Where subscribers and publishers connect.
     pub(crate) url: String,
+    /// Its operator port, where it has one.
+    pub(crate) operator: Option<String>,
     /// Its process.
     pub(crate) pid: u32,
+    speech: Speech,
 }
 
 /// Why a server could not be started.
@@ -38,8 +65,8 @@ pub(crate) enum SpawnError {
     /// Its own words are on standard error, which it shares with us.
     #[error("the server ended before it was ready ({status}); what it said is above")]
     Ended { status: String },
-    #[error("the server did not print `{LISTENING}…` and `{OPERATOR}…` within {} s", SERVER_READY.as_secs())]
-    Silent,
+    #[error("the server did not print {wanted} within {} s", SERVER_READY.as_secs())]
+    Silent { wanted: &'static str },
     #[error("cannot read what the server prints: {0}")]
     Output(#[source] io::Error),
 }
@@ -60,7 +87,15 @@ impl Server {
         let mut command = Command::new(path);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(extra);
         command.stdin(Stdio::null());
-        Self::start(command, path, true).await
+        Self::start(command, path, Speech::Stentor).await
+    }
+
+    /// Runs the NATS server at `path` on a free port of loopback, likewise.
+    pub(crate) async fn nats(path: &Path, extra: &[OsString]) -> Result<Self, SpawnError> {
+        let mut command = Command::new(path);
+        command.args(["-a", "127.0.0.1", "-p", "-1"]).args(extra);
+        command.stdin(Stdio::null());
+        Self::start(command, path, Speech::Nats).await
     }
 
     /// Runs this program again, as the floor.
@@ -79,40 +114,50 @@ impl Server {
         // It ends when this end of the pipe does.
         command.stdin(Stdio::piped());
         let path = PathBuf::from(command.as_std().get_program());
-        Self::start(command, &path, false).await
+        Self::start(command, &path, Speech::Floor).await
     }
 
-    async fn start(mut command: Command, path: &Path, operator: bool) -> Result<Self, SpawnError> {
+    async fn start(mut command: Command, path: &Path, speech: Speech) -> Result<Self, SpawnError> {
+        match speech {
+            Speech::Stentor | Speech::Floor => command.stdout(Stdio::piped()),
+            Speech::Nats => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+        };
         let mut child = command
-            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| SpawnError::Run { path: path.to_owned(), source })?;
         // Waiting for a child closes its standard input, which is how the floor would notice that we are gone.
         let stdin = child.stdin.take();
         let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));
-        let mut lines = BufReader::new(child.stdout.take().ok_or_else(no_pipe)?).lines();
-        let ready = tokio::time::timeout(SERVER_READY, read_url(&mut lines, !operator)).await;
-        let url = match ready.map_err(|_| SpawnError::Silent)?.map_err(SpawnError::Output)? {
-            Some(url) => url,
+        let output: Output = match speech {
+            Speech::Stentor | Speech::Floor => Box::new(child.stdout.take().ok_or_else(no_pipe)?),
+            Speech::Nats => Box::new(child.stderr.take().ok_or_else(no_pipe)?),
+        };
+        let mut lines = BufReader::new(output).lines();
+        let ready = tokio::time::timeout(SERVER_READY, read_addresses(&mut lines, speech)).await;
+        let silent = |_| SpawnError::Silent { wanted: speech.wanted() };
+        let (url, operator) = match ready.map_err(silent)?.map_err(SpawnError::Output)? {
+            Some(addresses) => addresses,
             None => return Err(SpawnError::Ended { status: ending(&mut child).await }),
         };
         let pid = child.id().ok_or_else(|| SpawnError::Ended { status: "at once".to_owned() })?;
         // A full pipe would stop the server; what it prints from here on is of no use to us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, _stdin: stdin, url, pid })
+        Ok(Self { child, _stdin: stdin, url, operator, pid, speech })
     }
 
-    /// Sends SIGTERM, waits, kills if need be.
+    /// Asks it to end, waits, kills if need be.
     pub(crate) async fn stop(mut self) -> Result<(), BadEnd> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(BadEnd(format!("the server had ended by itself ({status})")));
         }
-        if terminate(self.pid).await {
+        // On SIGTERM a NATS server ends as badly as if it had failed.
+        let signal = if self.speech == Speech::Nats { "INT" } else { "TERM" };
+        if send(signal, self.pid).await {
             match tokio::time::timeout(SERVER_STOP, self.child.wait()).await {
                 Ok(Ok(status)) if status.success() => return Ok(()),
                 Ok(Ok(status)) => {
-                    return Err(BadEnd(format!("the server ended badly after SIGTERM ({status})")));
+                    return Err(BadEnd(format!("the server ended badly after SIG{signal} ({status})")));
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
@@ -120,27 +165,32 @@ impl Server {
         let killed = self.child.kill().await;
         Err(BadEnd(match killed {
             Ok(()) => {
-                format!("the server did not end within {} s of SIGTERM and was killed", SERVER_STOP.as_secs())
+                format!(
+                    "the server did not end within {} s of SIG{signal} and was killed",
+                    SERVER_STOP.as_secs()
+                )
             }
             Err(error) => format!("the server (process {}) could not be ended: {error}", self.pid),
         }))
     }
 }
 
-/// Reads until both lines were seen; none if the output ends before.
-/// The operator's line may be said to have been seen already.
-async fn read_url(
-    lines: &mut Lines<BufReader<ChildStdout>>,
-    mut operator: bool,
-) -> io::Result<Option<String>> {
-    let mut url = None;
+/// Reads until everything was said; none if the output ends before.
+async fn read_addresses(
+    lines: &mut Lines<BufReader<Output>>,
+    speech: Speech,
+) -> io::Result<Option<(String, Option<String>)>> {
+    let (scheme, listening) = match speech {
+        Speech::Stentor | Speech::Floor => ("ws", LISTENING),
+        Speech::Nats => ("nats", LISTENING_NATS),
+    };
+    let (mut url, mut operator) = (None, None);
     while let Some(line) = lines.next_line().await? {
-        if let Some(address) = after(&line, LISTENING) {
-            url = Some(format!("ws://{address}"));
-        }
-        operator |= after(&line, OPERATOR).is_some();
-        if url.is_some() && operator {
-            return Ok(url);
+        url = url.or_else(|| Some(format!("{scheme}://{}", after(&line, listening)?)));
+        operator = operator.or_else(|| Some(format!("http://{}", after(&line, OPERATOR)?)));
+        match url {
+            Some(url) if operator.is_some() || speech != Speech::Stentor => return Ok(Some((url, operator))),
+            not_yet => url = not_yet,
         }
     }
     Ok(None)
@@ -159,12 +209,12 @@ async fn ending(child: &mut Child) -> String {
 }
 
 /// Through the shell, whose own `kill` POSIX demands: signals need unsafe code or a crate, `/bin/kill` may be missing.
-async fn terminate(pid: u32) -> bool {
+async fn send(signal: &str, pid: u32) -> bool {
     if !cfg!(unix) {
         return false;
     }
     let status = Command::new("sh")
-        .args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()])
+        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true)

@@ -1,7 +1,7 @@
 //! The stamp a message carries, and how it is found again in any envelope.
 //!
-//! Contract: a stamp is `@@T`, 16 lower-case hex digits of nanoseconds, 8 of the sequence: 27 bytes. [`Payload`] makes JSON
-//! of an exact size around one; [`Scanner`] finds every stamp in a stream of bytes however it was cut into pieces.
+//! Contract: a stamp is `@@T`, 16 lower-case hex digits of nanoseconds, 8 of the topic, 8 of the sequence: 35 bytes.
+//! [`Payload`] makes JSON of an exact size around one; [`Scanner`] finds every stamp in a stream of bytes however it was cut into pieces.
 //!
 //! 1. A scanner keeps no bytes, only how far the current candidate matched and its value so far.
 //! 2. A stamp never spans two messages: the caller resets the scanner where a message begins.
@@ -10,9 +10,10 @@ use std::io::BufRead;
 
 const MARKER: &[u8; 3] = b"@@T";
 const NS_DIGITS: usize = 16;
+const TOPIC_DIGITS: usize = 8;
 const SEQ_DIGITS: usize = 8;
 /// Bytes of a whole stamp.
-pub(crate) const STAMP_BYTES: usize = MARKER.len() + NS_DIGITS + SEQ_DIGITS;
+pub(crate) const STAMP_BYTES: usize = MARKER.len() + NS_DIGITS + TOPIC_DIGITS + SEQ_DIGITS;
 
 const HEAD: &[u8] = br#"{"stamp":""#;
 const MIDDLE: &[u8] = br#"","pad":""#;
@@ -27,7 +28,9 @@ const _: () = assert!(
 pub(crate) struct Stamp {
     /// The intended time on the run's clock, in nanoseconds.
     pub(crate) intended_ns: u64,
-    /// Counted from 0 for the first message published.
+    /// The number of its topic in the run.
+    pub(crate) topic: u32,
+    /// Counted from 0 for the first message of its topic.
     pub(crate) seq: u32,
 }
 
@@ -37,7 +40,8 @@ impl Stamp {
         let mut out = [0; STAMP_BYTES];
         out[..3].copy_from_slice(MARKER);
         put_hex(&mut out[3..19], self.intended_ns);
-        put_hex(&mut out[19..], u64::from(self.seq));
+        put_hex(&mut out[19..27], u64::from(self.topic));
+        put_hex(&mut out[27..], u64::from(self.seq));
         out
     }
 
@@ -46,7 +50,11 @@ impl Stamp {
             return None;
         }
         let number = |digits: &[u8]| digits.iter().try_fold(0u64, |n, &b| Some(n << 4 | digit(b)?));
-        Some(Self { intended_ns: number(&bytes[3..19])?, seq: u32::try_from(number(&bytes[19..])?).ok()? })
+        Some(Self {
+            intended_ns: number(&bytes[3..19])?,
+            topic: u32::try_from(number(&bytes[19..27])?).ok()?,
+            seq: u32::try_from(number(&bytes[27..])?).ok()?,
+        })
     }
 }
 
@@ -54,25 +62,40 @@ impl Stamp {
 #[derive(Debug)]
 pub(crate) struct Payload {
     bytes: Vec<u8>,
+    stamp_at: usize,
 }
 
 impl Payload {
-    /// Where the stamp stands.
-    pub(crate) const STAMP_AT: usize = HEAD.len();
-
     /// `size` bytes, at least [`crate::limits::PAYLOAD_BYTES_MIN`] (smaller sizes are taken as that).
     pub(crate) fn new(size: usize) -> Self {
         let size = size.max(crate::limits::PAYLOAD_BYTES_MIN);
         let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(HEAD);
-        bytes.extend_from_slice(&Stamp { intended_ns: 0, seq: 0 }.to_bytes());
+        bytes.extend_from_slice(&Stamp { intended_ns: 0, topic: 0, seq: 0 }.to_bytes());
         bytes.extend_from_slice(MIDDLE);
         bytes.resize(size - END.len(), b'x');
         bytes.extend_from_slice(END);
-        Self { bytes }
+        Self { bytes, stamp_at: HEAD.len() }
     }
 
-    /// The JSON, with the stamp of time 0 and sequence 0.
+    /// `json` with a stamp in front of its first member; what is no object becomes the member `data` of one.
+    pub(crate) fn around(json: &str) -> Self {
+        let members = json.trim().strip_prefix('{').map(str::trim_start);
+        let rest = match members {
+            Some(members) if members.starts_with('}') => format!("\"{members}"),
+            Some(members) => format!("\",{members}"),
+            None => format!("\",\"data\":{json}}}"),
+        };
+        let stamp = Stamp { intended_ns: 0, topic: 0, seq: 0 }.to_bytes();
+        Self { bytes: [HEAD, &stamp, rest.as_bytes()].concat(), stamp_at: HEAD.len() }
+    }
+
+    /// Where the stamp stands.
+    pub(crate) fn stamp_at(&self) -> usize {
+        self.stamp_at
+    }
+
+    /// The JSON, with a stamp of zeros.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -84,6 +107,7 @@ pub(crate) struct Scanner {
     /// Bytes of the candidate that matched so far; 0 when there is none.
     matched: u8,
     intended_ns: u64,
+    topic: u32,
     seq: u32,
 }
 
@@ -131,15 +155,17 @@ impl Scanner {
         };
         if matched < MARKER.len() + NS_DIGITS {
             self.intended_ns = self.intended_ns << 4 | value;
-        } else {
+        } else if matched < MARKER.len() + NS_DIGITS + TOPIC_DIGITS {
             // A digit is below 16: nothing is cut off.
+            self.topic = self.topic << 4 | value as u32;
+        } else {
             self.seq = self.seq << 4 | value as u32;
         }
         self.matched += 1;
         if usize::from(self.matched) < STAMP_BYTES {
             return None;
         }
-        let stamp = Stamp { intended_ns: self.intended_ns, seq: self.seq };
+        let stamp = Stamp { intended_ns: self.intended_ns, topic: self.topic, seq: self.seq };
         self.reset();
         Some(stamp)
     }
@@ -169,10 +195,11 @@ fn put_hex(out: &mut [u8], mut value: u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { intended_ns: 0x0123_4567_89ab_cdef, seq: 0xfeed_0042 };
+    pub(crate) const STAMP: Stamp =
+        Stamp { intended_ns: 0x0123_4567_89ab_cdef, topic: 0x1a2b, seq: 0xfeed_0042 };
 
     fn scan_in_pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Stamp> {
         let mut scanner = Scanner::default();
@@ -191,10 +218,23 @@ mod tests {
             let payload = Payload::new(size);
             assert_eq!(payload.as_bytes().len(), size);
             let mut bytes = payload.as_bytes().to_vec();
-            bytes[Payload::STAMP_AT..][..STAMP_BYTES].copy_from_slice(&STAMP.to_bytes());
+            bytes[payload.stamp_at()..][..STAMP_BYTES].copy_from_slice(&STAMP.to_bytes());
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            assert_eq!(json["stamp"], "@@T0123456789abcdeffeed0042");
+            assert_eq!(json["stamp"], "@@T0123456789abcdef00001a2bfeed0042");
             assert_eq!(scan_in_pieces(&bytes, &[]), [STAMP]);
+        }
+    }
+
+    #[test]
+    fn any_json_takes_a_stamp_and_stays_json() {
+        for (json, member) in
+            [("{}", None), ("{ \"a\":1}", Some("a")), ("[1]", Some("data")), ("null", Some("data"))]
+        {
+            let payload = Payload::around(json);
+            let parsed: serde_json::Value = serde_json::from_slice(payload.as_bytes()).unwrap();
+            assert!(member.is_none_or(|member| parsed.get(member).is_some()), "{parsed}");
+            assert_eq!(payload.as_bytes()[payload.stamp_at()..][..3], *MARKER);
+            assert!(parsed["stamp"].is_string());
         }
     }
 
@@ -216,9 +256,12 @@ mod tests {
 
     #[test]
     fn what_only_resembles_a_stamp_is_not_one() {
-        for text in
-            ["@@T0123456789ABCDEFFEED0042", "@@T0123456789abcdeffeed004", "@T0123456789abcdeffeed0042", ""]
-        {
+        for text in [
+            "@@T0123456789ABCDEF00001A2BFEED0042",
+            "@@T0123456789abcdef00001a2bfeed004",
+            "@T0123456789abcdef00001a2bfeed0042",
+            "",
+        ] {
             assert_eq!(scan_in_pieces(text.as_bytes(), &[]), [], "{text}");
         }
     }

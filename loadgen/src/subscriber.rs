@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use hdrhistogram::Histogram;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::handshake::Opened;
 use crate::limits::{LATENCY_US_MAX, RECEIVE_BUFFER_BYTES};
-use crate::tally::ReceiverTally;
+use crate::tally::{Marks, Part, ReceiverTally};
+use crate::target::wire::Walk;
 use crate::verify::{Account, Arrival, Sequence};
-use crate::walker::{Event, Walker};
-use crate::{frame, walker};
+use crate::walker::{Event, Violation};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,12 +38,16 @@ pub(crate) enum Ending {
 pub(crate) struct Harvest {
     /// Microseconds from the intended time to the read, of the messages that count.
     pub(crate) latency: Histogram<u64>,
+    /// Of those behind the split.
+    pub(crate) later: Histogram<u64>,
     /// The sums of all sequences.
     pub(crate) account: Account,
     /// Messages that open connections did not get, out of what was published.
     pub(crate) missing: u64,
     /// Data messages without a stamp.
     pub(crate) unstamped: u64,
+    /// Messages of a topic that was not subscribed.
+    pub(crate) astray: u64,
     /// Connections that ended too early.
     pub(crate) endings: BTreeMap<Ending, u64>,
     /// What was said with the first of them.
@@ -65,10 +69,12 @@ impl Harvest {
         let latency =
             Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constant and valid");
         Self {
+            later: latency.clone(),
             latency,
             account: Account::default(),
             missing: 0,
             unstamped: 0,
+            astray: 0,
             endings: BTreeMap::new(),
             first_reason: None,
         }
@@ -77,9 +83,11 @@ impl Harvest {
     /// Adds what another thread received.
     pub(crate) fn add(&mut self, other: Self) {
         self.latency += other.latency;
+        self.later += other.later;
         self.account.add(other.account);
         self.missing += other.missing;
         self.unstamped += other.unstamped;
+        self.astray += other.astray;
         for (ending, count) in other.endings {
             *self.endings.entry(ending).or_default() += count;
         }
@@ -91,8 +99,24 @@ impl Harvest {
 struct Subscriber {
     /// Absent exactly when the connection has ended.
     stream: Option<TcpStream>,
-    walker: Walker,
-    sequence: Sequence,
+    walk: Walk,
+    /// Its topics, in ascending order,
+    topics: Box<[u32]>,
+    /// and what came of each.
+    sequences: Box<[Sequence]>,
+}
+
+impl Subscriber {
+    /// Different messages it has received.
+    fn unique(&self) -> u64 {
+        self.sequences.iter().map(Sequence::unique).sum()
+    }
+
+    /// Messages it has not, out of those of each topic.
+    fn missing(&self, published: &[u64]) -> u64 {
+        let each = self.topics.iter().zip(&self.sequences);
+        each.map(|(topic, sequence)| published[*topic as usize].saturating_sub(sequence.unique())).sum()
+    }
 }
 
 /// All subscribers of one thread.
@@ -101,8 +125,8 @@ pub(crate) struct Shard {
     subscribers: Vec<Subscriber>,
     buffer: Box<[u8]>,
     harvest: Harvest,
-    /// Sequences below this are the warm-up: verified, but not in the histogram.
-    measured_from: u32,
+    /// What is warm-up is verified, but not in the histogram.
+    marks: Arc<Marks>,
     clock: Clock,
     tally: Arc<ReceiverTally>,
     /// True exactly when the run is over: what ends now ends as it should.
@@ -111,32 +135,35 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Without subscribers yet.
-    pub(crate) fn new(measured_from: u32, clock: Clock, tally: Arc<ReceiverTally>) -> Self {
+    pub(crate) fn new(marks: Arc<Marks>, clock: Clock, tally: Arc<ReceiverTally>) -> Self {
         Self {
             subscribers: Vec::new(),
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             harvest: Harvest::new(),
-            measured_from,
+            marks,
             clock,
             tally,
             leaving: false,
         }
     }
 
-    /// Takes a connection over, and what came with its 101; its index from now on.
-    pub(crate) fn add(&mut self, opened: Opened) -> usize {
+    /// Takes a connection over that is subscribed to `topics`, in ascending order; its index from now on.
+    pub(crate) fn add(&mut self, opened: Opened, topics: Box<[u32]>) -> usize {
         let index = self.subscribers.len();
         self.subscribers.push(Subscriber {
             stream: Some(opened.stream),
-            walker: Walker::default(),
-            sequence: Sequence::default(),
+            walk: Walk::new(opened.wire),
+            sequences: topics.iter().map(|_| Sequence::default()).collect(),
+            topics,
         });
         self.tally.opened();
-        if !opened.early.is_empty() {
-            let length = opened.early.len();
-            self.buffer[..length].copy_from_slice(&opened.early);
-            self.take(index, length);
+        let unstamped = self.harvest.unstamped;
+        for piece in opened.early.chunks(RECEIVE_BUFFER_BYTES) {
+            self.buffer[..piece.len()].copy_from_slice(piece);
+            self.take(index, piece.len());
         }
+        // What answers the subscription is no message.
+        self.harvest.unstamped = unstamped;
         index
     }
 
@@ -168,35 +195,44 @@ impl Shard {
         }
     }
 
-    /// Different messages this subscriber has received.
-    pub(crate) fn unique(&self, index: usize) -> u64 {
-        self.subscribers[index].sequence.unique()
+    /// Messages this subscriber has not received, out of those of each topic.
+    pub(crate) fn missing(&self, index: usize, published: &[u64]) -> u64 {
+        self.subscribers[index].missing(published)
     }
 
     /// Walks the first `length` bytes of the buffer, which came for this subscriber.
     fn take(&mut self, index: usize, length: usize) {
         let now_ns = self.clock.now_ns();
-        let Self { subscribers, buffer, harvest, measured_from, .. } = self;
-        let Subscriber { walker, sequence, .. } = &mut subscribers[index];
+        let Self { subscribers, buffer, harvest, marks, .. } = self;
+        let Subscriber { walk, topics, sequences, .. } = &mut subscribers[index];
         let (mut deliveries, mut new) = (0, 0);
-        let mut reply = Vec::new();
+        let mut pings: Vec<Vec<u8>> = Vec::new();
         let mut close = None;
-        let walked = walker.feed(&buffer[..length], &mut |event| match event {
+        let walked = walk.feed(&buffer[..length], &mut |event| match event {
             Event::Stamp(stamp) => {
                 deliveries += 1;
-                new += u64::from(sequence.take(stamp.seq) == Arrival::New);
-                if stamp.seq >= *measured_from {
-                    let us = now_ns.saturating_sub(stamp.intended_ns) / 1_000;
-                    harvest.latency.saturating_record(us.max(1));
+                match topics.binary_search(&stamp.topic) {
+                    Ok(at) => new += u64::from(sequences[at].take(stamp.seq) == Arrival::New),
+                    Err(_) => harvest.astray += 1,
+                }
+                let us = (now_ns.saturating_sub(stamp.intended_ns) / 1_000).max(1);
+                match marks.part(stamp.intended_ns) {
+                    Part::WarmUp => {}
+                    Part::Measured => harvest.latency.saturating_record(us),
+                    Part::Later => harvest.later.saturating_record(us),
                 }
             }
             Event::Unstamped => harvest.unstamped += 1,
-            Event::Ping(payload) => frame::push_pong(&mut reply, payload),
-            Event::Close { code, reason } => {
-                frame::push_close(&mut reply, code);
-                close = Some((code, reason.to_owned()));
-            }
+            Event::Ping(payload) => pings.push(payload.to_vec()),
+            Event::Close { code, reason } => close = Some((code, reason.to_owned())),
+            // Only answers to requests are refusals, and a subscriber makes none.
+            Event::Refused { .. } => {}
         });
+        let mut reply = Vec::new();
+        pings.iter().for_each(|payload| walk.push_pong(&mut reply, payload));
+        if let Some((code, _)) = close {
+            walk.push_close(&mut reply, code);
+        }
         self.tally.read(length as u64, deliveries, new, now_ns);
         if !reply.is_empty() {
             self.answer(index, &reply);
@@ -220,11 +256,25 @@ impl Shard {
         }
     }
 
-    fn end_by_violation(&mut self, index: usize, violation: walker::Violation) {
+    fn end_by_violation(&mut self, index: usize, violation: Violation) {
         let mut close = Vec::new();
-        frame::push_close(&mut close, Some(1002));
+        self.subscribers[index].walk.push_close(&mut close, Some(1002));
         self.answer(index, &close);
         self.end(index, Ending::Violation, &violation.to_string());
+    }
+
+    /// A close frame; where there is none, an end of what we send.
+    fn take_leave(&mut self, index: usize) {
+        let mut close = Vec::new();
+        let Subscriber { stream, walk, .. } = &mut self.subscribers[index];
+        walk.push_close(&mut close, Some(1000));
+        match stream {
+            Some(stream) if close.is_empty() => {
+                // At once on a plain socket.
+                let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+            }
+            _ => self.answer(index, &close),
+        }
     }
 
     fn end(&mut self, index: usize, ending: Ending, reason: &str) {
@@ -232,27 +282,26 @@ impl Shard {
         if subscriber.stream.take().is_none() || self.leaving {
             return;
         }
-        self.tally.closed(subscriber.sequence.unique());
+        self.tally.closed(subscriber.unique());
         *self.harvest.endings.entry(ending).or_default() += 1;
         if !reason.is_empty() && self.harvest.first_reason.is_none() {
             self.harvest.first_reason = Some(reason.to_owned());
         }
     }
 
-    /// Closes the accounts at the end of a run in which `published` messages were sent, and says goodbye to the server.
-    pub(crate) fn harvest(&mut self, published: u64) -> Harvest {
+    /// Closes the accounts at the end of a run in which so many messages of each topic were sent, and says goodbye to the
+    /// server.
+    pub(crate) fn harvest(&mut self, published: &[u64]) -> Harvest {
         let mut harvest = std::mem::replace(&mut self.harvest, Harvest::new());
         for subscriber in &self.subscribers {
-            subscriber.sequence.add_to(&mut harvest.account);
+            subscriber.sequences.iter().for_each(|sequence| sequence.add_to(&mut harvest.account));
             if subscriber.stream.is_some() {
-                harvest.missing += published.saturating_sub(subscriber.sequence.unique());
+                harvest.missing += subscriber.missing(published);
             }
         }
         self.leaving = true;
-        let mut close = Vec::new();
-        frame::push_close(&mut close, Some(1000));
         for index in 0..self.subscribers.len() {
-            self.answer(index, &close);
+            self.take_leave(index);
         }
         harvest
     }

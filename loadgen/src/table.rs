@@ -6,6 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, ServerCost, thousands};
 use crate::slow_figures::SlowFigures;
+use crate::soak_figures::Sample;
+use crate::storm_figures::StormFigures;
 
 /// One row a figure; the run it is compared with stands above it.
 pub(crate) fn render(report: &Report) -> String {
@@ -38,7 +40,17 @@ pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("connections", format!("{} (opened in {:.2} s)", thousands(report.connections), report.connect_s));
     row("published", format!("{} of {} bytes", thousands(report.published), thousands(report.payload_bytes)));
-    row("rate", format!("{:.1} of {:.1} messages/s", report.published_per_s, report.intended_per_s));
+    if report.topics > 1 {
+        row(
+            "topics",
+            format!("{} ({} a connection)", thousands(report.topics), report.topics_per_connection),
+        );
+    }
+    let intended = report.intended_per_s.map_or(String::new(), |per_s| format!(" of {per_s:.1}"));
+    row("rate", format!("{:.1}{intended} messages/s", report.published_per_s));
+    if let Some(window) = report.window {
+        row("under way", format!("{} messages ({} stalls)", thousands(window), report.window_stalls));
+    }
     row("deliveries", thousands(report.deliveries));
     row("deliveries/s", thousands(report.deliveries_per_s.round() as u64));
     row("MB/s", format!("{:.1}", report.mb_per_s));
@@ -66,8 +78,39 @@ pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
     if let Some(server) = &report.server {
         server_rows(server, &mut row);
     }
+    let kernel = [report.kernel.tcp_bytes_before, report.kernel.tcp_bytes_idle, report.kernel.tcp_bytes_end];
+    if kernel.iter().any(Option::is_some) {
+        let kib = kernel.map(|bytes| or_dash(bytes.map(|bytes| thousands(bytes / 1024))));
+        row("kernel's TCP buffers", format!("{} KiB (before, idle, end)", kib.join(", ")));
+    }
+    if let Some(counts) = &report.server_counts {
+        row("server counts delivered", thousands(counts.delivered));
+        row("abandoned", thousands(counts.abandoned));
+        row("frames per write", or_dash(counts.frames_per_write.map(|frames| format!("{frames:.2}"))));
+    }
     if let Some(slow) = &report.slow {
         slow_rows(slow, &mut row);
+    }
+    if let Some(storm) = &report.storm {
+        storm_rows(storm, &mut row);
+    }
+    if let Some(churn) = &report.churn {
+        row("churning connections", format!("{} ({} broken)", thousands(churn.connections), churn.broken));
+        row("subscribed and unsubscribed", format!("{} times", thousands(churn.found.cycles)));
+        row("messages to them", thousands(churn.found.received));
+        let faults = [churn.found.missing, churn.found.misplaced, churn.found.stray].map(thousands);
+        row("missing, misplaced, stray", faults.join(", "));
+    }
+    if let Some(soak) = &report.soak {
+        let memory = |sample: Option<&Sample>| {
+            or_dash(
+                sample.and_then(|sample| Some(format!("{} KiB", thousands(sample.resident_bytes? / 1024)))),
+            )
+        };
+        let (first, last) = (memory(soak.samples.first()), memory(soak.samples.last()));
+        row("memory after each round", format!("{first} ... {last} ({} rounds)", soak.samples.len()));
+        let verdict = if soak.judged { "no" } else { "too short to tell" };
+        row("memory or descriptors grew", soak.grown.clone().unwrap_or_else(|| verdict.to_owned()));
     }
     if let Some(against) = &report.against_floor {
         row("CPU per delivery, by the floor's", times(against.cpu_per_delivery_ratio));
@@ -86,6 +129,7 @@ fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
         ("server's memory, before", server.resident_bytes_before),
         ("with idle connections", server.resident_bytes_idle),
         ("at the end", server.resident_bytes_end),
+        ("at the peak", server.resident_bytes_peak),
     ] {
         row(name, or_dash(value.map(|bytes| format!("{} KiB", thousands(bytes / 1024)))));
     }
@@ -100,6 +144,22 @@ fn slow_rows(slow: &SlowFigures, row: &mut impl FnMut(&str, String)) {
     let holes = [slow.gaps, slow.duplicates, slow.reordered].map(thousands);
     row("their gaps, duplicates, reordered", holes.join(", "));
     row("p99, by that without slow ones", times(slow.p99_ratio));
+}
+
+fn storm_rows(storm: &StormFigures, row: &mut impl FnMut(&str, String)) {
+    let seconds = |seconds: Option<f64>| or_dash(seconds.map(|seconds| format!("{seconds:.2} s")));
+    let under_way =
+        format!("{} ({} handshakes at a time)", thousands(storm.clients), thousands(storm.in_flight));
+    row("clients cut off", format!("{under_way} in {:.2} s", storm.cut_s));
+    row("half of them back after", seconds(storm.back_p50_s));
+    row("99 % back after", seconds(storm.back_p99_s));
+    row("all back after", seconds(storm.back_all_s));
+    row("attempts repeated", thousands(storm.retries));
+    row(
+        "latency p99 in the storm",
+        or_dash(storm.latency_us.p99.map(|us| format!("{:.3} ms", us as f64 / 1e3))),
+    );
+    row("by that before it", times(storm.p99_ratio));
 }
 
 fn closed(by_code: &BTreeMap<String, u64>, first_reason: Option<&str>) -> String {

@@ -3,6 +3,7 @@
 //! Contract: each counter has one writing thread; anyone may read. All are Relaxed, since they publish nothing but themselves:
 //! what a decision rests on (the final accounts) travels through channels. The `stop` flag is Relaxed for the same reason.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Written by one receiver thread. Aligned so that two threads never share a cache line.
@@ -35,6 +36,24 @@ pub(crate) struct Received {
     pub(crate) last_delivery_ns: u64,
 }
 
+impl Received {
+    /// Over all receiver threads.
+    pub(crate) fn sum(tallies: &[Arc<ReceiverTally>]) -> Self {
+        let mut sums = Self::default();
+        tallies.iter().for_each(|tally| tally.add_to(&mut sums));
+        sums
+    }
+
+    /// Of `routed` deliveries, those that open connections still have to get. Who has gone is taken to have been due an
+    /// even share.
+    pub(crate) fn missing_of(&self, routed: u64) -> u64 {
+        let open = u128::from(self.opened - self.closed.min(self.opened));
+        // At most `routed`.
+        let due = (u128::from(routed) * open / u128::from(self.opened.max(1))) as u64;
+        due.saturating_sub(self.settled)
+    }
+}
+
 impl ReceiverTally {
     /// A connection stands.
     pub(crate) fn opened(&self) {
@@ -57,8 +76,7 @@ impl ReceiverTally {
         }
     }
 
-    /// Adds this thread's counters to the sums.
-    pub(crate) fn add_to(&self, sums: &mut Received) {
+    fn add_to(&self, sums: &mut Received) {
         sums.opened += self.opened.load(Relaxed);
         sums.closed += self.closed.load(Relaxed);
         sums.deliveries += self.deliveries.load(Relaxed);
@@ -73,18 +91,25 @@ impl ReceiverTally {
 #[repr(align(128))]
 pub(crate) struct PublisherTally {
     published: AtomicU64,
+    routed: AtomicU64,
     stop: AtomicBool,
 }
 
 impl PublisherTally {
-    /// So many messages have been handed to the socket.
-    pub(crate) fn published(&self, count: u64) {
+    /// So many messages have been handed to the socket, which make so many deliveries.
+    pub(crate) fn published(&self, count: u64, routed: u64) {
         self.published.store(count, Relaxed);
+        self.routed.store(routed, Relaxed);
     }
 
     /// Messages handed to the socket so far.
     pub(crate) fn count(&self) -> u64 {
         self.published.load(Relaxed)
+    }
+
+    /// Deliveries that these messages make.
+    pub(crate) fn routed(&self) -> u64 {
+        self.routed.load(Relaxed)
     }
 
     /// Asks the publisher to end.
@@ -95,5 +120,50 @@ impl PublisherTally {
     /// True exactly when the publisher was asked to end.
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Relaxed)
+    }
+}
+
+/// Which latencies count, by the intended time of the message; written by the scenario before the first of them is sent.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    from_ns: AtomicU64,
+    split_ns: AtomicU64,
+}
+
+/// Where a latency belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    WarmUp,
+    Measured,
+    /// Behind the split, where there is one.
+    Later,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { from_ns: AtomicU64::new(u64::MAX), split_ns: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Marks {
+    /// Messages that are due at `from_ns` or later count.
+    pub(crate) fn measure_from(&self, from_ns: u64) {
+        self.from_ns.store(from_ns, Relaxed);
+    }
+
+    /// Those that are due at `split_ns` or later count apart.
+    pub(crate) fn split_at(&self, split_ns: u64) {
+        self.split_ns.store(split_ns, Relaxed);
+    }
+
+    /// Where the latency of a message belongs that was due then.
+    pub(crate) fn part(&self, intended_ns: u64) -> Part {
+        if intended_ns < self.from_ns.load(Relaxed) {
+            Part::WarmUp
+        } else if intended_ns < self.split_ns.load(Relaxed) {
+            Part::Measured
+        } else {
+            Part::Later
+        }
     }
 }

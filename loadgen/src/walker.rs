@@ -26,6 +26,13 @@ pub(crate) enum Event<'a> {
         /// May be empty.
         reason: &'a str,
     },
+    /// A request was not carried out; the connection stays.
+    Refused {
+        /// As HTTP.
+        status: u16,
+        /// May be empty.
+        said: &'a str,
+    },
 }
 
 /// What a server must not send.
@@ -45,6 +52,8 @@ pub(crate) enum Violation {
     Length,
     #[error("a close frame of one byte")]
     Close,
+    #[error("a line that does not belong to the protocol")]
+    Line,
 }
 
 const CONTINUATION: u8 = 0x0;

@@ -91,7 +91,8 @@ fn a_result_says_what_it_is_of() {
     assert!(date.len() == 20 && date.ends_with('Z') && date.as_bytes()[10] == b'T', "{date}");
     assert!(header["machine"]["cores"].as_u64() > Some(0), "{header}");
     let parameters = json!({
-        "scenario": "fanout", "topic": "loadgen", "connections": 2, "rate_per_s": 100.0, "payload_bytes": 99,
+        "scenario": "fanout", "topic": "loadgen", "topics": 1, "topics_per_connection": 1, "choice": "uniform",
+        "connections": 2, "others": 0, "rate_per_s": 100.0, "payload_bytes": 99,
         "amount": { "messages": 3 }, "threads": 1, "slow": { "stalled": 0, "trickling": 0 }, "against": null,
     });
     assert_eq!(header["parameters"], parameters);

@@ -69,3 +69,19 @@ fn the_floor_has_a_knee_too_and_it_is_a_table() {
         assert!(table.contains(words), "{table}");
     }
 }
+
+#[test]
+fn several_servers_are_searched_in_turns_and_stand_in_one_table() {
+    let server = TinyServer::start(Mischief::default());
+    let load = "--conns 1 --rate 100 --secs 0.05 --warmup 0 --bound-ms 0.0001";
+    let output = loadgen(&format!("--url ws://{} --against-floor {load} --json", server.address));
+    assert_eq!(output.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<_> = json["cells"].as_array().unwrap().iter().map(|cell| &cell["server"]).collect();
+    assert_eq!(names, ["server", "floor"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let begun: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("-- ")?.split(',').next()).collect();
+    let turns: Vec<_> = begun.into_iter().filter(|name| names.contains(&&Value::from(*name))).collect();
+    // Each rate is tried twice before it is the other's turn.
+    assert_eq!(turns[..6], ["server", "server", "floor", "floor", "server", "server"]);
+}

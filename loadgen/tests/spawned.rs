@@ -4,6 +4,7 @@
 // Helpers outside the test functions may panic as the tests do.
 #![allow(clippy::unwrap_used)]
 
+mod tiny_operator;
 mod tiny_server;
 
 use std::fs;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use tiny_operator::TinyOperator;
 use tiny_server::{Mischief, TinyServer};
 
 /// A script that acts as a server, in a directory of its own.
@@ -31,14 +33,14 @@ impl Script {
     }
 
     /// Announces the address of `server`, then waits to be terminated and notes that it was.
-    fn pointing_at(server: &TinyServer) -> Self {
+    fn pointing_at(server: &TinyServer, operator: &TinyOperator) -> Self {
         Self::new(&format!(
             "echo \"$@\" > \"$notes\"\n\
              sleep 60 & trap 'kill $!; echo terminated >> \"$notes\"; exit 0' TERM INT\n\
-             echo 'operator on http://127.0.0.1:1'\n\
+             echo 'operator on http://{}'\n\
              echo 'listening on ws://{}'\n\
              wait",
-            server.address
+            operator.address, server.address
         ))
     }
 
@@ -66,12 +68,13 @@ const ARGUMENTS: &str = "serve --listen 127.0.0.1:0 --admin 127.0.0.1:0";
 #[test]
 fn a_spawned_server_is_driven_and_then_terminated() {
     let server = TinyServer::start(Mischief::default());
-    let script = Script::pointing_at(&server);
+    let operator = TinyOperator::start(&[[0; 4], [5, 15, 15, 0]]);
+    let script = Script::pointing_at(&server, &operator);
     let output = script.loadgen("--conns 3 --messages 5 -- --shards 2").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(script.notes(), format!("{ARGUMENTS} --shards 2\nterminated\n"));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["deliveries"], 15);
+    assert_eq!((&json["deliveries"], &json["server_counts"]["delivered"]), (&15.into(), &15.into()));
     assert_eq!(server.pongs(), 3);
     if cfg!(target_os = "linux") {
         assert!(json["server"]["resident_bytes_idle"].as_u64() > Some(0), "{json}");
@@ -81,7 +84,8 @@ fn a_spawned_server_is_driven_and_then_terminated() {
 #[test]
 fn a_failed_run_terminates_its_server_too() {
     let server = TinyServer::start(Mischief { refuse_from: Some(0), ..Mischief::default() });
-    let script = Script::pointing_at(&server);
+    let operator = TinyOperator::start(&[[0; 4], [5, 15, 15, 0]]);
+    let script = Script::pointing_at(&server, &operator);
     let output = script.loadgen("--conns 3").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert_eq!(script.notes(), format!("{ARGUMENTS}\nterminated\n"));
@@ -91,7 +95,8 @@ fn a_failed_run_terminates_its_server_too() {
 fn an_interrupted_run_terminates_its_server_too() {
     for signal in ["INT", "TERM"] {
         let server = TinyServer::start(Mischief::default());
-        let script = Script::pointing_at(&server);
+        let operator = TinyOperator::start(&[[0; 4], [5, 15, 15, 0]]);
+        let script = Script::pointing_at(&server, &operator);
         let mut command = script.loadgen("--conns 3 --rate 10 --secs 3600");
         let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);

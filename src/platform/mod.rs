@@ -34,21 +34,38 @@ pub(crate) fn await_poll(poll: Poll) -> io::Result<AsyncFd<Poll>> {
     Ok(unsafe { AsyncFd::register_with_interest(poll, Interest::READABLE) }?)
 }
 
+/// A socket with what is known about it, in one allocation; it is the same socket for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Socket<T> {
+    stream: TcpStream,
+    pub(crate) about: T,
+}
+
+impl<T> Socket<T> {
+    pub(crate) fn new(stream: TcpStream, about: T) -> Self {
+        Self { stream, about }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
 /// A full socket, to wait until it takes bytes again.
 ///
 /// # Errors
 /// The runtime's poller refuses it.
-pub(crate) fn await_socket(socket: Rc<TcpStream>) -> io::Result<AsyncFd<SharedSocket>> {
+pub(crate) fn await_socket<T>(socket: Rc<Socket<T>>) -> io::Result<AsyncFd<SharedSocket<T>>> {
     // SAFETY: the `Rc` keeps the socket, and so its one descriptor, open for as long as the `AsyncFd` lives.
     Ok(unsafe { AsyncFd::register_with_interest(SharedSocket(socket), Interest::WRITABLE) }?)
 }
 
 /// A share of a socket, which stays open at least as long.
 #[derive(Debug)]
-pub(crate) struct SharedSocket(Rc<TcpStream>);
+pub(crate) struct SharedSocket<T>(Rc<Socket<T>>);
 
-impl AsRawFd for SharedSocket {
+impl<T> AsRawFd for SharedSocket<T> {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.0.stream.as_raw_fd()
     }
 }

@@ -52,13 +52,14 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, limits: Limits) -> Self {
+    /// With memory set aside for so many connections: until it is touched it costs nothing, and growing would stall.
+    pub(crate) fn new(id: ShardId, limits: Limits, slots: usize) -> Self {
         Self {
             id,
             limits,
-            writers: Slab::new(),
-            hot: Vec::new(),
-            debts: Debts::default(),
+            writers: Slab::with_capacity(slots),
+            hot: Vec::with_capacity(slots),
+            debts: Debts::new(slots),
             topics: Topics::default(),
             log: Log::default(),
             queued: Total::default(),

@@ -35,6 +35,11 @@ pub(crate) struct Debts {
 }
 
 impl Debts {
+    /// With memory set aside for so many slots.
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { runs: Vec::with_capacity(slots), lists: Vec::with_capacity(slots), ..Self::default() }
+    }
+
     /// Makes room for a slot, which owes nothing.
     pub(crate) fn admit(&mut self, slot: Slot) {
         let slot = slot as usize;

@@ -10,10 +10,9 @@
 use super::directory::ShardHandle;
 use super::poller::Poller;
 use super::shell::Shell;
+use super::uring::Uring;
 use crate::clock;
-use crate::config::{Io, Settings};
-use crate::ids::ShardId;
-use crate::platform::Ring;
+use crate::config::Settings;
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -28,16 +27,21 @@ const COMMANDS_PER_TURN: usize = 32;
 /// How often a shard that is done looks whether its last connections have closed.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
-/// Runs a shard until the end mark has come and its connections are gone.
+/// Runs a shard, with memory set aside for so many connections, until the end mark has come and its connections are gone.
 ///
 /// # Errors
 /// The system refuses a runtime or a poller, or the poller fails.
-pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>) -> io::Result<()> {
+pub(crate) fn run(
+    handle: ShardHandle,
+    publisher: Publisher,
+    settings: Arc<Settings>,
+    slots: usize,
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
-        let ring = ring(handle.id, settings.flush.io);
-        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, ring));
+        let uring = Uring::new(handle.id, settings.flush.io);
+        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, uring, slots));
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
         let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
         let posting = tokio::task::spawn_local(shell.clone().post_waiting());
@@ -51,27 +55,6 @@ pub(crate) fn run(handle: ShardHandle, publisher: Publisher, settings: Arc<Setti
             _ = ticking => Err(io::Error::other("ticking ended")),
         }
     })
-}
-
-/// The ring to send through, where that is wanted and works. The first shard says what all of them do.
-fn ring(shard: ShardId, io: Io) -> Option<Ring> {
-    if io == Io::Epoll {
-        return None;
-    }
-    match Ring::new() {
-        Ok(ring) => {
-            if shard == 0 {
-                tracing::info!("sending through io_uring");
-            }
-            Some(ring)
-        }
-        Err(error) => {
-            if shard == 0 {
-                tracing::info!(%error, "no io_uring here; sending with one system call each");
-            }
-            None
-        }
-    }
 }
 
 impl Shell {

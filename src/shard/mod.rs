@@ -27,4 +27,5 @@ mod subscriptions;
 mod sweep;
 mod tick;
 mod topics;
+mod uring;
 pub(crate) mod writer;

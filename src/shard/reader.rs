@@ -12,6 +12,7 @@
 use super::outbound::Control;
 use super::poller::Poller;
 use super::shell::Shell;
+use super::sockets::Socket;
 use crate::clock;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::ACTIONS_PER_YIELD;
@@ -22,7 +23,6 @@ use crate::sequencer::request::Request;
 use crate::transport::session::{Action, Session};
 use crate::transport::websocket::decoder::Decoder;
 use std::io::{self, Read as _};
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -31,7 +31,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) struct Inlet {
     id: ConnectionId,
-    stream: Rc<TcpStream>,
+    socket: Rc<Socket>,
     session: Session,
     /// While a message is half-read.
     decoder: Option<Box<Decoder>>,
@@ -59,8 +59,8 @@ enum Served {
 }
 
 impl Inlet {
-    pub(super) fn new(id: ConnectionId, stream: Rc<TcpStream>, session: Session) -> Self {
-        Self { id, stream, session, decoder: None, held: None, is_discarding: false, is_ready: false }
+    pub(super) fn new(id: ConnectionId, socket: Rc<Socket>, session: Session) -> Self {
+        Self { id, socket, session, decoder: None, held: None, is_discarding: false, is_ready: false }
     }
 
     pub(super) fn id(&self) -> ConnectionId {
@@ -195,7 +195,7 @@ impl Shell {
     fn receive(self: &Rc<Self>, inlet: &mut Inlet) -> ControlFlow<Served> {
         let mut scratch = self.scratch.borrow_mut();
         let id = inlet.id;
-        match (&*inlet.stream).read(&mut scratch) {
+        match inlet.socket.stream().read(&mut scratch) {
             Ok(0) => {
                 self.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Client, false)));
                 ControlFlow::Break(Served::Gone)

@@ -9,7 +9,8 @@ use super::core::Shard;
 use super::directory::ShardHandle;
 use super::poller::Watch;
 use super::reader::Inlet;
-use super::sockets::{Socket, SocketTable};
+use super::sockets::{Client, Socket, SocketTable};
+use super::uring::Uring;
 use super::writer::Effect;
 use crate::clock::{self, Moment};
 use crate::config::Settings;
@@ -17,7 +18,7 @@ use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::{READ_BYTES, TICK_SLOTS_PER_YIELD};
 use crate::mailbox::Refused;
-use crate::platform::{self, Ring, SharedSocket};
+use crate::platform::{self, SharedSocket};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
@@ -80,13 +81,13 @@ impl Shell {
         publisher: Publisher,
         settings: Arc<Settings>,
         watch: Watch,
-        ring: Option<Ring>,
+        uring: Uring,
+        slots: usize,
     ) -> Self {
-        let sockets = SocketTable::new(ring);
         Self {
-            core: RefCell::new(Shard::new(handle.id, settings.limits.clone())),
-            sends_per_yield: sockets.sends_per_yield(),
-            sockets: RefCell::new(sockets),
+            core: RefCell::new(Shard::new(handle.id, settings.limits.clone(), slots)),
+            sends_per_yield: uring.sends_per_yield(),
+            sockets: RefCell::new(SocketTable::new(slots, uring)),
             handle,
             publisher,
             settings,
@@ -94,7 +95,7 @@ impl Shell {
             waiting_bell: Notify::new(),
             is_posting: Cell::new(false),
             watch,
-            inlets: RefCell::default(),
+            inlets: RefCell::new(Vec::with_capacity(slots)),
             ready: RefCell::default(),
             reading_bell: Notify::new(),
             stalled: RefCell::default(),
@@ -127,10 +128,10 @@ impl Shell {
                 let mut sockets = self.sockets.borrow_mut();
                 let id = ConnectionId { shard: self.handle.id, slot, generation };
                 if let Some(socket) = sockets.get(slot) {
-                    tracing::debug!(connection = %id, peer = %socket.peer, reason = reason.as_str(), "connection ended");
+                    tracing::debug!(connection = %id, peer = %socket.about.peer, reason = reason.as_str(), "connection ended");
                 }
-                if let Some(stream) = sockets.remove(slot, reset) {
-                    self.watch.strike_out(&stream);
+                if let Some(socket) = sockets.remove(slot, reset) {
+                    self.watch.strike_out(socket.stream());
                 }
                 if let Some(place) = self.inlets.borrow_mut().get_mut(slot as usize) {
                     *place = None;
@@ -199,25 +200,25 @@ impl Shell {
             let _ = (&stream).write(&crate::door::refusal::shut());
             return;
         }
-        let stream = Rc::new(stream);
         let session = Session::new(
             target.endpoint.clone(),
             peer.ip().is_loopback(),
             &self.settings.limits,
             clock::now(),
         );
+        let (path, endpoint) = (path.into_boxed_str(), target.endpoint);
+        let socket = Rc::new(Socket::new(stream, Client { peer, path, endpoint, _seat: seat }));
         let id = self.with(|core, sockets| {
             let id = core.adopt(target.encoding, target.combined, clock::now());
-            let (stream, endpoint) = (stream.clone(), target.endpoint);
-            sockets.insert(id.slot, Socket { stream, peer, path, endpoint, drainer: None, _seat: seat });
+            sockets.insert(id.slot, socket.clone());
             id
         });
-        if let Err(error) = self.watch.enter(id.slot, &stream) {
+        if let Err(error) = self.watch.enter(id.slot, socket.stream()) {
             tracing::warn!(%peer, %error, "cannot take in a connection");
             self.with(|core, _| core.end(id.slot, Reason::Socket, true));
             return;
         }
-        self.admit_inlet(Inlet::new(id, stream, session));
+        self.admit_inlet(Inlet::new(id, socket, session));
         if target.wishes.is_empty() {
             self.greet(id, answer);
         } else {
@@ -258,14 +259,12 @@ impl Shell {
     /// The writer task of a connection behind a full socket: drains its queue as the socket takes bytes.
     fn start_drainer(self: &Rc<Self>, slot: Slot) {
         let Some(id) = self.core.borrow().id_of(slot) else { return };
-        let Some(stream) = self.sockets.borrow().get(slot).map(|socket| socket.stream.clone()) else {
-            return;
-        };
+        let Some(socket) = self.sockets.borrow().get(slot).cloned() else { return };
         let shell = self.clone();
         let draining = async move {
             let drained = async {
-                let socket = platform::await_socket(stream)?;
-                let drain = |_: &SharedSocket| {
+                let socket = platform::await_socket(socket)?;
+                let drain = |_: &SharedSocket<Client>| {
                     let done = shell
                         .with(|core, sockets| !core.is_here(id) || core.drain(slot, clock::now(), sockets));
                     if done { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
@@ -284,9 +283,7 @@ impl Shell {
             }
         };
         let drainer = tokio::task::spawn_local(draining).abort_handle();
-        if let Some(socket) = self.sockets.borrow_mut().get_mut(slot) {
-            socket.drainer = Some(drainer);
-        }
+        self.sockets.borrow_mut().set_drainer(slot, drainer);
     }
 
     /// What is to be done once a second, in turns.
@@ -358,8 +355,8 @@ impl Shell {
         keep_first(&mut ranked, limit);
         let line = |(rank, report): (Rank, ConnectionReport)| {
             let socket = sockets.get(report.id.slot);
-            let address = socket.map(|socket| socket.peer);
-            let path = socket.map(|socket| socket.path.clone()).unwrap_or_default();
+            let address = socket.map(|socket| socket.about.peer);
+            let path = socket.map(|socket| socket.about.path.to_string()).unwrap_or_default();
             (rank, ConnectionLine::new(&report, address, path))
         };
         ranked.into_iter().map(line).collect()
@@ -393,8 +390,8 @@ impl Shell {
 
     fn is_of(&self, who: Who, slot: Slot) -> bool {
         let sockets = self.sockets.borrow();
-        sockets
-            .get(slot)
-            .is_some_and(|socket| matches!(socket.endpoint, Endpoint::Publish(_)) == (who == Who::Publishers))
+        sockets.get(slot).is_some_and(|socket| {
+            matches!(socket.about.endpoint, Endpoint::Publish(_)) == (who == Who::Publishers)
+        })
     }
 }

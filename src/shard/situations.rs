@@ -50,7 +50,7 @@ struct Scene {
 impl Scene {
     fn new(limits: Limits) -> Self {
         let sequencer = Sequencer::new(1, &limits, 1);
-        Self { sequencer, shard: Shard::new(0, limits), sockets: Script::default() }
+        Self { sequencer, shard: Shard::new(0, limits, 0), sockets: Script::default() }
     }
 
     fn request(&mut self, request: Request) {

@@ -1,113 +1,81 @@
 //! The sockets of a shard, by slot: one descriptor, one writer, one owner.
 
+use super::uring::Uring;
 use super::writer::{Offer, Sockets, Taken};
 use crate::door::admission::Seat;
 use crate::ids::Slot;
-use crate::limits::{SENDS_PER_SUBMIT, SENDS_PER_YIELD};
-use crate::platform::{Ring, Sending};
+use crate::platform;
 use crate::protocol::target::Endpoint;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::SockRef;
-use std::io::ErrorKind;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd as _;
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// One connection's socket, and the task that waits on it while it is full.
+/// One connection's socket, shared by those who read it, write it and wait on it; closed by the last of them.
+pub(super) type Socket = platform::Socket<Client>;
+
+/// Who is at the other end of a socket.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) stream: Rc<TcpStream>,
+pub(super) struct Client {
     pub(super) peer: SocketAddr,
-    pub(super) path: String,
+    pub(super) path: Box<str>,
     pub(super) endpoint: Endpoint,
-    /// Drains the queue; while there is one.
-    pub(super) drainer: Option<AbortHandle>,
     /// Given back when the socket goes.
     pub(super) _seat: Seat,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SocketTable {
-    by_slot: Vec<Option<Box<Socket>>>,
-    /// Where it is used and works.
-    ring: Option<Ring>,
+    by_slot: Vec<Option<Rc<Socket>>>,
+    /// The tasks that wait on full ones.
+    drainers: HashMap<Slot, AbortHandle>,
+    uring: Uring,
 }
 
 impl SocketTable {
-    pub(super) fn new(ring: Option<Ring>) -> Self {
-        Self { by_slot: Vec::new(), ring }
+    /// With memory set aside for so many.
+    pub(super) fn new(slots: usize, uring: Uring) -> Self {
+        Self { by_slot: Vec::with_capacity(slots), drainers: HashMap::new(), uring }
     }
 
-    /// Sends that keep readers waiting for 0.2 ms.
-    pub(super) fn sends_per_yield(&self) -> usize {
-        if self.ring.is_some() { SENDS_PER_SUBMIT } else { SENDS_PER_YIELD }
-    }
-
-    pub(super) fn insert(&mut self, slot: Slot, socket: Socket) {
+    pub(super) fn insert(&mut self, slot: Slot, socket: Rc<Socket>) {
         let slot = slot as usize;
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, || None);
         }
-        self.by_slot[slot] = Some(Box::new(socket));
+        self.by_slot[slot] = Some(socket);
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Socket> {
-        self.by_slot.get(slot as usize)?.as_deref()
+    pub(super) fn get(&self, slot: Slot) -> Option<&Rc<Socket>> {
+        self.by_slot.get(slot as usize)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Socket> {
-        self.by_slot.get_mut(slot as usize)?.as_deref_mut()
+    /// Notes who waits on a full socket; ended with it.
+    pub(super) fn set_drainer(&mut self, slot: Slot, drainer: AbortHandle) {
+        self.drainers.insert(slot, drainer);
     }
 
     /// Closes the writing side: the client sees the end after the last byte.
     pub(super) fn finish(&self, slot: Slot) {
         if let Some(socket) = self.get(slot) {
             // It may be gone already, which is as good.
-            let _ = SockRef::from(&*socket.stream).shutdown(Shutdown::Write);
+            let _ = SockRef::from(socket.stream()).shutdown(Shutdown::Write);
         }
     }
 
     /// Lets a socket go and returns it; with `reset` the kernel throws away what it still holds.
-    pub(super) fn remove(&mut self, slot: Slot, reset: bool) -> Option<Rc<TcpStream>> {
+    pub(super) fn remove(&mut self, slot: Slot, reset: bool) -> Option<Rc<Socket>> {
         let socket = self.by_slot.get_mut(slot as usize).and_then(Option::take)?;
         if reset {
-            let _ = SockRef::from(&*socket.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(socket.stream()).set_linger(Some(Duration::ZERO));
         }
-        socket.drainer.iter().for_each(AbortHandle::abort);
-        Some(socket.stream.clone())
-    }
-}
-
-impl SocketTable {
-    /// Returns how many offers it made, from the first: none without a ring.
-    fn send_through_ring(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) -> usize {
-        let Some(ring) = &mut self.ring else { return 0 };
-        let by_slot = &self.by_slot;
-        let sendings = offers.iter().map_while(|offer| {
-            let socket = by_slot.get(offer.slot as usize)?.as_deref()?.stream.as_fd();
-            Some(Sending { socket, bytes: offer.bytes })
-        });
-        for (offer, taken) in offers.iter().zip(&mut *taken) {
-            *taken = Taken::Bytes(offer.bytes.len());
-        }
-        let tried = ring.send_all(sendings, |at, result| {
-            taken[at] = match result {
-                Ok(taken) => Taken::Bytes(taken),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    Taken::Bytes(0)
-                }
-                Err(_) => Taken::Dead,
-            }
-        });
-        if tried == 0 {
-            tracing::warn!("io_uring failed; this shard goes on with one system call a send");
-            self.ring = None;
-        }
-        tried
+        self.drainers.remove(&slot).iter().for_each(AbortHandle::abort);
+        Some(socket)
     }
 }
 
@@ -116,7 +84,7 @@ impl Sockets for SocketTable {
     fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
         let Some(socket) = self.get(slot) else { return Taken::Dead };
         loop {
-            return match rustix::net::send(&*socket.stream, bytes, SEND_FLAGS) {
+            return match rustix::net::send(socket.stream(), bytes, SEND_FLAGS) {
                 Ok(taken) => Taken::Bytes(taken),
                 Err(Errno::WOULDBLOCK) => Taken::Bytes(0),
                 Err(Errno::INTR) => continue,
@@ -126,7 +94,7 @@ impl Sockets for SocketTable {
     }
 
     fn send_all(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
-        let tried = self.send_through_ring(offers, taken);
+        let tried = self.uring.send_all(&self.by_slot, offers, taken);
         for (offer, taken) in offers.iter().zip(taken).skip(tried) {
             *taken = self.send(offer.slot, offer.bytes);
         }

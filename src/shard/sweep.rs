@@ -32,6 +32,14 @@ pub(crate) struct Sweep {
     next_start: Slot,
 }
 
+/// One write: so many frames of so many bytes, and what became of them.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    frames: u32,
+    offered: usize,
+    taken: Taken,
+}
+
 impl Sweep {
     fn is_complete(&self) -> bool {
         self.visited == self.slots.len()
@@ -103,8 +111,8 @@ impl Shard {
         let mut taken = [Taken::Dead; SENDS_PER_SUBMIT];
         sockets.send_all(&offers[..count], &mut taken[..count]);
         let offered = offers.map(|offer| offer.bytes.len());
-        for (at, (slot, run)) in due.iter().enumerate() {
-            self.settle(*slot, run.numbers(), run.len, offered[at], taken[at], now, sockets);
+        for ((slot, run), (offered, taken)) in due.iter().zip(offered.into_iter().zip(taken)) {
+            self.settle(*slot, run.numbers(), Sent { frames: run.len, offered, taken }, now, sockets);
         }
         spent
     }
@@ -148,9 +156,8 @@ impl Shard {
         } else if self.owes_a_slice(slot) {
             let run = self.debts.take_run(slot);
             let bytes = self.log.slice(hot.encoding, run);
-            let len = bytes.len();
-            let taken = sockets.send(slot, bytes);
-            self.settle(slot, run.numbers(), run.len, len, taken, now, sockets);
+            let sent = Sent { frames: run.len, offered: bytes.len(), taken: sockets.send(slot, bytes) };
+            self.settle(slot, run.numbers(), sent, now, sockets);
         } else {
             self.pay_gathered(slot, hot.encoding, now, sockets);
         }
@@ -183,10 +190,10 @@ impl Shard {
                 frames += 1;
             }
             let bytes = large.as_ref().map_or(&scratch[..], |held| &held.bytes[..]);
-            let taken = sockets.send(slot, bytes);
+            let sent = Sent { frames, offered: bytes.len(), taken: sockets.send(slot, bytes) };
             let rest = numbers().skip(paid);
-            paid += frames;
-            if !self.settle(slot, rest, frames as u32, bytes.len(), taken, now, sockets) {
+            paid += frames as usize;
+            if !self.settle(slot, rest, sent, now, sockets) {
                 break;
             }
         }
@@ -194,26 +201,23 @@ impl Shard {
         self.debts.give_back(slot, list);
     }
 
-    /// Books what the socket did with the first `frames` of `numbers`; false when the slot is not `Open` any
-    /// more, with everything that was not taken in its queue.
-    #[allow(clippy::too_many_arguments)]
+    /// Books what the socket did with the first of `numbers`; false when the slot is not `Open` any more, with
+    /// everything that was not taken in its queue.
     fn settle(
         &mut self,
         slot: Slot,
         numbers: impl Iterator<Item = u32>,
-        frames: u32,
-        offered: usize,
-        taken: Taken,
+        sent: Sent,
         now: Moment,
         sockets: &mut impl Sockets,
     ) -> bool {
-        match taken {
+        match sent.taken {
             Taken::Bytes(taken) => {
                 self.sends += 1;
                 self.counters.bytes += taken as u64;
-                self.counters.write_frames.record(u64::from(frames));
-                if taken == offered {
-                    self.hot[slot as usize].sent += u64::from(frames);
+                self.counters.write_frames.record(u64::from(sent.frames));
+                if taken == sent.offered {
+                    self.hot[slot as usize].sent += u64::from(sent.frames);
                     return true;
                 }
                 self.block(slot, now);

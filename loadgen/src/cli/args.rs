@@ -5,9 +5,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Open-loop load generator and verifier for fan-out servers.
+///
+/// `stentor-loadgen run FILE.toml [FLAGS]` takes the scenario and its flags from a file; loadgen/scenarios has one for each.
 #[derive(Debug, Parser)]
 #[command(name = "stentor-loadgen", version, subcommand_required = true, arg_required_else_help = false)]
 pub(super) struct Typed {
@@ -21,8 +23,20 @@ pub(super) enum Scenario {
     Fanout(FanoutArgs),
     /// The same against our own raw send loop: what the machine can do at best.
     Floor(FloorArgs),
+    /// Many topics, several a connection, messages spread over them.
+    Topics(TopicsArgs),
     /// Some subscribers stall or trickle: what that does to the healthy ones.
     Slow(SlowArgs),
+    /// Some are served while many others are cut off and come back at once.
+    Storm(StormArgs),
+    /// Connections that subscribe and unsubscribe all the time, checked from ack to ack (Stentor only).
+    Churn(ChurnArgs),
+    /// A recorded or synthetic market feed at its own pace, to subscribers of all its topics.
+    Feed(FeedArgs),
+    /// For hours: subscribers that stay, with others that churn and stall; fails where memory or descriptors grow.
+    Soak(SoakArgs),
+    /// As many idle connections as the limits permit, then one message to all.
+    Connections(ConnectionsArgs),
     /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
     Knee(KneeArgs),
     /// Compares two results made with --json: 1 when a figure of B is worse than A's beyond the noise.
@@ -58,6 +72,38 @@ pub(super) struct FloorArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct TopicsArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    #[command(flatten)]
+    pub(super) count: CountArgs,
+    #[command(flatten)]
+    pub(super) spread: SpreadArgs,
+}
+
+/// Which topics there are, and what goes to each.
+#[derive(Args, Debug)]
+pub(super) struct SpreadArgs {
+    /// Topics in all; their names begin with --topic.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) topics: usize,
+    /// Topics that each connection subscribes to.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) topics_per_conn: usize,
+    /// A message goes to the topic of rank k in proportion to 1 / k^S.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub(super) zipf: f64,
+    /// A message goes to each topic as often as to another.
+    #[arg(long, conflicts_with = "zipf")]
+    pub(super) uniform: bool,
+    /// As fast as the server delivers: a --window that fills its queues.
+    #[arg(long, conflicts_with_all = ["rate", "window"])]
+    pub(super) saturate: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct SlowArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
@@ -74,17 +120,101 @@ pub(super) struct SlowArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct StormArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are those who are served; --secs are before the storm.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Clients that are cut off and come back; they get no messages. The storm is measured for 5 s.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) clients: usize,
+    /// Another name for --conns: those who are served throughout.
+    #[arg(long, value_name = "N", conflicts_with = "conns")]
+    pub(super) served: Option<usize>,
+    /// Handshakes of the clients under way at a time; above the server's listen queue they are repeated after a second.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(super) in_flight: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ChurnArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are the churning ones.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Subscribers beside --conns that stay.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(super) steady: usize,
+    /// Subscriptions a second of each of --conns.
+    #[arg(long, value_name = "R", default_value_t = 2.0)]
+    pub(super) cycles: f64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FeedArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    /// A recording, NDJSON as `stentor sub --json` writes it; without one the feed is synthetic, with --rate and --secs.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// How many times as fast as it was recorded.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(super) speed: f64,
+    // Everything is measured: there is no warm-up.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SoakArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // --conns are those who stay.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Instead of --secs.
+    #[arg(long, value_name = "H", conflicts_with = "secs")]
+    pub(super) hours: Option<f64>,
+    /// In each round: connections that subscribe and unsubscribe,
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) churners: usize,
+    /// and connections that never read.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) stalled: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConnectionsArgs {
+    #[command(flatten)]
+    pub(super) peer: PeerArgs,
+    // Of the load only --conns, --size, --topic, --threads and --json have a meaning.
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Seconds to hold the idle connections before the message.
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub(super) hold: f64,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct KneeArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
     /// Search the knee of the floor.
-    #[arg(long, conflicts_with_all = ["url", "spawn", "pid"])]
+    #[arg(long, conflicts_with_all = ["url", "spawn", "spawn_nats", "pid", "admin"])]
     pub(super) floor: bool,
     #[command(flatten)]
     pub(super) choice: FloorChoice,
-    /// The p99 up to which a rate counts as held, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 10.0)]
-    pub(super) bound_ms: f64,
+    /// Search those of the server and of the floor in turns, and show both in one table.
+    #[arg(long, conflicts_with = "floor")]
+    pub(super) against_floor: bool,
+    /// Likewise of the nats-server at PATH.
+    #[arg(long, value_name = "PATH", conflicts_with = "floor")]
+    pub(super) against_nats: Option<PathBuf>,
+    /// The p99 up to which a rate counts as held, in milliseconds: one for all, or one for each of --conns.
+    #[arg(long, value_name = "MS", default_values_t = [10.0], value_delimiter = ',')]
+    pub(super) bound_ms: Vec<f64>,
     /// A p99 within the bound counts as held even when our own receivers were busy all the time.
     #[arg(long)]
     pub(super) busy_ok: bool,
@@ -122,22 +252,60 @@ pub(super) struct FloorServerArgs {
 /// Whom to drive.
 #[derive(Args, Debug)]
 pub(super) struct PeerArgs {
-    /// The server: subscribers connect to URL/ws/TOPIC, the publisher to URL/publish/TOPIC.
-    #[arg(long, value_name = "URL", conflicts_with = "spawn")]
+    /// The server, ws://HOST:PORT (Stentor, or with the options below any other) or nats://HOST:PORT.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) url: Option<String>,
     /// Run PATH serve on free ports of loopback, drive it, end it.
     #[arg(long, value_name = "PATH")]
     pub(super) spawn: Option<PathBuf>,
+    /// Run PATH, a nats-server, on a free port of loopback, drive it, end it.
+    #[arg(long, value_name = "PATH", conflicts_with = "spawn")]
+    pub(super) spawn_nats: Option<PathBuf>,
     /// Also report what this process costs (Linux).
-    #[arg(long, conflicts_with = "spawn")]
+    #[arg(long, conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) pid: Option<u32>,
+    /// Stentor's operator port, http://HOST:PORT: its counters are compared with what arrived.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
+    pub(super) admin: Option<String>,
+    /// Publish over a WebSocket, or by POST to the operator port.
+    #[arg(long, value_name = "WAY", default_value = "ws")]
+    pub(super) publish_via: Way,
+    #[command(flatten)]
+    pub(super) templates: TemplateArgs,
     /// For the spawned server.
     #[arg(last = true, value_name = "SERVER ARGS")]
     pub(super) server_args: Vec<OsString>,
 }
 
-/// How the floor runs.
+/// How messages are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Way {
+    Ws,
+    Http,
+}
+
+/// A WebSocket server that is not Stentor; {topic} and {payload} stand for what they say.
 #[derive(Args, Debug)]
+pub(super) struct TemplateArgs {
+    /// Where subscribers connect [default: /].
+    #[arg(long, value_name = "PATH")]
+    pub(super) ws_path: Option<String>,
+    /// What each subscriber says, once for each of its topics.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) subscribe_text: Option<String>,
+    /// What the answer to that contains; nothing is waited for without it.
+    #[arg(long, value_name = "TEXT", requires = "subscribe_text")]
+    pub(super) subscribed_text: Option<String>,
+    /// Where the publisher connects [default: --ws-path].
+    #[arg(long, value_name = "PATH")]
+    pub(super) publish_path: Option<String>,
+    /// What the publisher says for each message [default: {payload}].
+    #[arg(long, value_name = "TEXT")]
+    pub(super) publish_text: Option<String>,
+}
+
+/// How the floor runs.
+#[derive(Args, Clone, Debug)]
 pub(super) struct FloorChoice {
     /// The floor sends everything that is pending as one buffer.
     #[arg(long)]
@@ -148,14 +316,17 @@ pub(super) struct FloorChoice {
 }
 
 /// What to send, and to how many.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct LoadArgs {
-    /// Subscribers.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(super) conns: usize,
+    /// Subscribers; a list (100,1000) only where several runs are asked for.
+    #[arg(long, value_name = "N", default_values_t = [1_000], value_delimiter = ',')]
+    pub(super) conns: Vec<usize>,
     /// Messages a second.
     #[arg(long, value_name = "R", default_value_t = 100.0)]
     pub(super) rate: f64,
+    /// Instead of --rate: so many messages under way, the next one when one has reached every subscriber.
+    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    pub(super) window: Option<u64>,
     /// Payload bytes.
     #[arg(long, value_name = "B", default_value_t = 128)]
     pub(super) size: usize,

@@ -3,6 +3,10 @@
 //! Contract: [`parse`] gives a plan whose every value is usable, or one line that says which is not.
 
 mod args;
+mod file;
+mod load;
+mod more;
+mod peer;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,17 +15,21 @@ use clap::Parser;
 use serde::Serialize;
 
 use crate::compare::Compare;
-use crate::cost::can_watch;
 use crate::floor::Floor;
-use crate::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
-use crate::scenario::fanout::{Amount, Fanout, Slowness};
+use crate::scenario::churn::Churn;
+use crate::scenario::connections::Connections;
+use crate::scenario::contest::Contest;
+use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
-use crate::target::Target;
+use crate::scenario::soak::Soak;
+use crate::scenario::storm::Storm;
 use args::{
-    CompareArgs, FanoutArgs, FloorArgs, FloorChoice, KneeArgs, LoadArgs, OutputArgs, PeerArgs, Scenario,
-    SlowArgs, Typed,
+    CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, OutputArgs, Scenario, SlowArgs, TopicsArgs, Typed,
 };
+use load::load;
+pub(crate) use peer::Peer;
+use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -63,19 +71,15 @@ pub(crate) enum Work {
         against: Option<Floor>,
     },
     Floor(Fanout),
+    Topics(Fanout),
     Slow(Fanout),
+    Storm(Storm),
+    Churn(Churn),
+    Feed(Fanout),
+    Soak(Soak),
+    Connections(Connections),
     Knee(Knee),
-}
-
-/// Whom to drive.
-#[derive(Debug)]
-pub(crate) enum Peer {
-    /// It runs already; its process, where it is to be watched.
-    Running { target: Target, pid: Option<u32> },
-    /// To be started with these arguments behind ours.
-    Spawned { path: PathBuf, args: Vec<OsString> },
-    /// Our own.
-    Floor(Floor),
+    Contest(Contest),
 }
 
 /// Why there is no plan.
@@ -89,6 +93,7 @@ pub(crate) enum NoPlan {
 
 /// Takes the command line, program name first.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, NoPlan> {
+    let args = file::expand(args.into_iter().collect()).map_err(NoPlan::Usage)?;
     let typed = Typed::try_parse_from(args).map_err(|error| {
         let text = error.render().to_string();
         if error.use_stderr() { NoPlan::Usage(one_line(&text)) } else { NoPlan::Asked(text) }
@@ -96,7 +101,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
     let plan = match typed.scenario {
         Scenario::Fanout(args) => fanout(args),
         Scenario::Floor(args) => floor(args),
+        Scenario::Topics(args) => topics(args),
         Scenario::Slow(args) => slow(args),
+        Scenario::Storm(args) => more::storm(args),
+        Scenario::Churn(args) => more::churn(args),
+        Scenario::Feed(args) => more::feed(args),
+        Scenario::Soak(args) => more::soak(args),
+        Scenario::Connections(args) => more::connections(args),
         Scenario::Knee(args) => knee(args),
         Scenario::Compare(args) => compare(args),
         Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
@@ -106,15 +117,23 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
     let shown = output(args.load.output.clone())?;
-    let fanout = run(args.load, args.count.messages)?;
+    let fanout = load(args.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
     planned(Work::Fanout { fanout, against }, peer(args.peer)?, shown)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
     let shown = output(args.load.output.clone())?;
-    let work = Work::Floor(run(args.load, args.count.messages)?);
+    let work = Work::Floor(load(args.load, args.count.messages)?);
     planned(work, Peer::Floor(chosen(args.choice)), shown)
+}
+
+fn topics(args: TopicsArgs) -> Result<Plan, String> {
+    let (shown, peer) = (output(args.load.output.clone())?, peer(args.peer)?);
+    if let Some(reason) = one_topic_only(&peer) {
+        return Err(reason.to_owned());
+    }
+    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, shown)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
@@ -127,7 +146,7 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
     if args.stalled + args.trickling == 0.0 {
         return Err("--stalled or --trickling is needed, or both".to_owned());
     }
-    let (threads, mut fanout) = (args.load.threads, run(args.load, args.count.messages)?);
+    let (threads, mut fanout) = (args.load.threads, load(args.load, args.count.messages)?);
     let (healthy, slow) = divide(fanout.connections, args.stalled, args.trickling);
     if healthy < threads {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
@@ -137,15 +156,37 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
-    at_least("bound-ms", args.bound_ms.is_finite() && args.bound_ms > 0.0, "must be above 0")?;
-    let first = run(args.load, None)?;
-    let peer = match floor_if(args.floor, args.choice, "--floor")? {
-        Some(_) if !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
-        Some(floor) => Peer::Floor(floor),
-        None => peer(args.peer)?,
+    let (shown, floor_choice) = (output(args.load.output.clone())?, chosen(args.choice.clone()));
+    let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
+    at_least("bound-ms", bound_ok, "must be above 0")?;
+    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
+    at_least("bound-ms", matching, "must be one for all, or one for each of --conns")?;
+    let bounds = args.bound_ms.iter().cycle();
+    let knees = args.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
+        let first = load(LoadArgs { conns: vec![*connections], ..args.load.clone() }, None)?;
+        match first.tempo {
+            Tempo::Rate(first_per_s) => {
+                Ok(Knee { first, first_per_s, bound_ms: *bound_ms, busy_ok: args.busy_ok })
+            }
+            _ => Err("--window has no rate to be raised: use --rate for the first one".to_owned()),
+        }
+    });
+    let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
+    let peer = match floor_if(args.floor || args.against_floor, args.choice, "--floor or --against-floor")? {
+        Some(_) if args.floor && !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
+        Some(floor) if args.floor => Peer::Floor(floor),
+        _ => peer(args.peer)?,
     };
-    planned(Work::Knee(Knee { first, bound_ms: args.bound_ms, busy_ok: args.busy_ok }), peer, shown)
+    let nats = args.against_nats.map(|path| ("nats", Peer::Nats { path, args: Vec::new() }));
+    let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));
+    let others: Vec<_> = floor.into_iter().chain(nats).collect();
+    match knees.pop() {
+        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, shown),
+        last => {
+            knees.extend(last);
+            planned(Work::Contest(Contest { knees, others }), peer, shown)
+        }
+    }
 }
 
 fn compare(args: CompareArgs) -> Result<Plan, String> {
@@ -168,77 +209,8 @@ fn output(args: OutputArgs) -> Result<Output, String> {
     Ok(Output { json: args.json, html: args.html })
 }
 
-const SERVER_ARGS: &str = "arguments after -- are for the server of --spawn";
-
 fn at_least(name: &str, ok: bool, rule: &str) -> Result<(), String> {
     if ok { Ok(()) } else { Err(format!("--{name} {rule}")) }
-}
-
-fn run(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, String> {
-    at_least("conns", args.conns >= 1, "must be at least 1")?;
-    at_least("rate", args.rate.is_finite() && args.rate > 0.0, "must be above 0")?;
-    at_least("secs", args.secs.is_finite() && args.secs > 0.0, "must be above 0")?;
-    at_least("warmup", args.warmup.is_finite() && args.warmup >= 0.0, "must be 0 or more")?;
-    at_least("messages", messages != Some(0), "must be at least 1")?;
-    at_least("threads", (1..=args.conns).contains(&args.threads), "must be between 1 and --conns")?;
-    let size_rule = format!("must be between {PAYLOAD_BYTES_MIN} and {PAYLOAD_BYTES_MAX}");
-    at_least("size", (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&args.size), &size_rule)?;
-    let topic_ok = (1..=200).contains(&args.topic.len())
-        && !args.topic.chars().any(|c| c.is_control() || c == ' ')
-        && !args.topic.ends_with('*');
-    at_least(
-        "topic",
-        topic_ok,
-        "must be 1 to 200 bytes without spaces and control characters, and no pattern",
-    )?;
-    let amount = match messages {
-        Some(messages) => Amount::Messages(messages),
-        None => Amount::Timed { warmup_s: args.warmup, measured_s: args.secs },
-    };
-    let fanout = Fanout {
-        topic: args.topic,
-        connections: args.conns,
-        rate_per_s: args.rate,
-        payload_bytes: args.size,
-        amount,
-        threads: args.threads,
-        slow: Slowness::default(),
-    };
-    if fanout.messages() > u64::from(u32::MAX) {
-        return Err("more than 4,294,967,295 messages: lower --rate, --secs or --messages".to_owned());
-    }
-    Ok(fanout)
-}
-
-fn peer(args: PeerArgs) -> Result<Peer, String> {
-    if let Some(pid) = args.pid {
-        let rule = format!("{pid}: there is no such process, or it may not be watched");
-        at_least("pid", can_watch(pid), &rule)?;
-    }
-    if args.spawn.is_none() && !args.server_args.is_empty() {
-        return Err(SERVER_ARGS.to_owned());
-    }
-    match (args.spawn, args.url) {
-        (Some(path), _) => Ok(Peer::Spawned { path, args: args.server_args }),
-        (None, Some(url)) => {
-            let target = Target::parse(&url).map_err(|error| error.to_string())?;
-            Ok(Peer::Running { target, pid: args.pid })
-        }
-        (None, None) => Err("--url or --spawn is needed".to_owned()),
-    }
-}
-
-/// The floor, where the flag `wanted` asks for one.
-fn floor_if(wanted: bool, choice: FloorChoice, flag: &str) -> Result<Option<Floor>, String> {
-    let floor = chosen(choice);
-    match wanted {
-        false if floor != Floor::default() => Err(format!("--coalesce and --floor-cpus need {flag}")),
-        wanted => Ok(wanted.then_some(floor)),
-    }
-}
-
-fn chosen(choice: FloorChoice) -> Floor {
-    Floor { coalesce: choice.coalesce, cpus: choice.floor_cpus }
 }
 
 /// Clap's message without the usage and the tips behind it.
@@ -252,6 +224,8 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::fanout::Slowness;
+    use crate::topics::Choice;
 
     fn parse_line(line: &str) -> Result<Plan, NoPlan> {
         parse(line.split_whitespace().map(OsString::from))
@@ -272,7 +246,7 @@ mod tests {
         assert_eq!((fanout.connections, fanout.messages(), json), (5, 50, true));
         let (work, ..) = drive("x fanout --url ws://h:1 --messages 7 --against-floor --coalesce");
         let Work::Fanout { fanout, against: Some(floor) } = work else { panic!("{work:?}") };
-        assert_eq!((fanout.messages(), fanout.measured_from()), (7, 0));
+        assert_eq!((fanout.messages(), fanout.warm_up_messages()), (7, 0));
         assert_eq!(floor, Floor { coalesce: true, cpus: None });
         let (_, peer, _) = drive("x fanout --spawn ./stentor -- --shards 2");
         assert!(matches!(peer, Peer::Spawned { args, .. } if args == ["--shards", "2"]));
@@ -288,9 +262,57 @@ mod tests {
         assert_eq!((fanout.connections, fanout.slow), (194, Slowness { stalled: 2, trickling: 4 }));
         let (work, peer, _) = drive("x knee --floor --coalesce --bound-ms 5 --rate 50");
         let Work::Knee(knee) = work else { panic!("{work:?}") };
-        assert_eq!((knee.bound_ms, knee.first.rate_per_s), (5.0, 50.0));
+        assert_eq!((knee.bound_ms, knee.first_per_s), (5.0, 50.0));
         assert!(matches!(peer, Peer::Floor(Floor { coalesce: true, .. })));
+        let line =
+            "x knee --spawn p --against-floor --floor-cpus 0 --against-nats n --conns 10,20 --bound-ms 5,7";
+        let (Work::Contest(contest), ..) = drive(line) else { panic!("{line}") };
+        let bounds: Vec<_> =
+            contest.knees.iter().map(|knee| (knee.first.connections, knee.bound_ms)).collect();
+        assert_eq!(bounds, [(10, 5.0), (20, 7.0)]);
+        let others = contest.others.as_slice();
+        assert!(matches!(others, [("floor", Peer::Floor(_)), ("nats", Peer::Nats { .. })]), "{others:?}");
+        let (work, ..) = drive("x topics --url ws://h --topics 20 --topics-per-conn 5 --uniform --saturate");
+        let Work::Topics(fanout) = work else { panic!("{work:?}") };
+        assert_eq!((fanout.topics.count, fanout.topics.per_connection), (20, 5));
+        assert_eq!(fanout.topics.choice, Choice::Uniform);
+        assert!(matches!(fanout.tempo, Tempo::Window(messages) if messages > 1_000));
         assert!(matches!(parse_line("x floor-server --coalesce"), Ok(Plan::BeFloor { coalesce: true })));
+    }
+
+    #[test]
+    fn peers_are_spoken_to_in_their_own_way() {
+        let (_, peer, _) = drive("x fanout --url nats://h:1 --window 64");
+        assert!(matches!(peer, Peer::Running { target, .. } if target.to_string() == "nats://h:1"));
+        let (_, peer, _) = drive("x fanout --spawn-nats n -- -D");
+        assert!(matches!(peer, Peer::Nats { args, .. } if args == ["-D"]));
+        let (_, peer, _) = drive("x fanout --url ws://h --ws-path /app --subscribe-text S{topic}");
+        let Peer::Running { target, .. } = peer else { panic!("{peer:?}") };
+        assert_eq!(target.subscriber(&["t".into()], false).upgrade.unwrap(), "ws://h/app");
+        assert_eq!(target.publisher(Some("t")).upgrade.unwrap(), "ws://h/app");
+        let (_, peer, _) = drive("x fanout --url ws://h --publish-via http --admin http://h:2");
+        assert!(matches!(peer, Peer::Running { target, .. } if target.publisher_address().port == 2));
+    }
+
+    /// Every shipped scenario file is a plan, and one key more would not be.
+    #[test]
+    fn shipped_files_are_plans() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let peer = if path.ends_with("floor.toml") { "" } else { "--url ws://h:1" };
+            let line = format!("x run {} {peer}", path.display());
+            drive(&format!("{line} --threads 2 --json"));
+            let copy = tempfile::NamedTempFile::new().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(copy.path(), format!("{text}frobs = 3\n")).unwrap();
+            let line = format!("x run {} {peer}", copy.path().display());
+            let Err(NoPlan::Usage(said)) = parse_line(&line) else { panic!("{line} was taken") };
+            assert!(said.contains("--frobs"), "{said}");
+            seen += 1;
+        }
+        assert!(seen >= 10, "only {seen} scenario files");
     }
 
     #[test]
@@ -322,6 +344,35 @@ mod tests {
             ("x knee --url ws://h --floor-cpus 0", "--floor"),
             ("x knee --url ws://h --bound-ms 0", "--bound-ms"),
             ("x knee --url ws://h --messages 5", "--messages"),
+            ("x knee --url ws://h --window 5", "--rate"),
+            ("x knee --url ws://h --conns 1,2,3 --bound-ms 1,2", "--bound-ms"),
+            ("x fanout --url ws://h --conns 1,2", "--conns"),
+            ("x storm --url ws://h --served 0", "--conns"),
+            ("x storm --url ws://h --in-flight 0", "--in-flight"),
+            ("x storm --url ws://h --window 3", "--rate"),
+            ("x churn --url nats://h", "Stentor"),
+            ("x churn --url ws://h --cycles 40", "--cycles"),
+            ("x churn --url ws://h --steady 0", "--steady"),
+            ("x feed --url ws://h --speed 0", "--speed"),
+            ("x feed --url ws://h --file /no/such/file", "/no/such/file"),
+            ("x soak --url ws://h --hours 0", "--hours"),
+            ("x soak --url ws://h --hours 1 --secs 3", "--hours"),
+            ("x connections --url ws://h --hold=-1", "--hold"),
+            ("x connections --url ws://h --window 3", "--window"),
+            ("x run /no/such/file.toml", "/no/such/file.toml"),
+            ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
+            ("x fanout --url ws://h --window 0", "--window"),
+            ("x fanout --url ws://h --publish-via http", "--admin"),
+            ("x fanout --url ws://h --admin ws://h", "operator"),
+            ("x fanout --spawn-nats n --publish-via http", "Stentor"),
+            ("x fanout --spawn p --ws-path /", "--url"),
+            ("x fanout --url ws://h --ws-path app", "--ws-path"),
+            ("x fanout --url ws://h --publish-text hello", "{payload}"),
+            ("x fanout --url ws://h --subscribed-text OK", "--subscribe-text"),
+            ("x topics --url ws://h --topics 5", "--topics-per-conn"),
+            ("x topics --url ws://h --uniform --zipf 1", "--zipf"),
+            ("x topics --url ws://h --size 1000000", "--size"),
+            ("x topics --url ws://h --ws-path /", "--subscribe-text"),
         ] {
             let Err(NoPlan::Usage(said)) = parse_line(line) else { panic!("{line} was taken") };
             assert!(said.contains(word) && !said.contains('\n'), "{line}: {said}");

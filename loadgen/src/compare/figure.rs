@@ -109,6 +109,7 @@ mod tests {
             resident_bytes_before: Some(1),
             resident_bytes_idle: Some(1),
             resident_bytes_end: Some(1),
+            resident_bytes_peak: Some(1),
             bytes_per_idle_connection: Some(1.0),
         };
         let latency_us = Latency { p50: Some(1), p90: Some(1), p99: Some(1), p999: Some(1), max: Some(1) };

@@ -110,7 +110,7 @@ impl<'a> Frame<'a> {
 mod tests {
     use super::*;
     use crate::frame::{PublishFrame, push_close, push_pong};
-    use crate::stamp::Stamp;
+    use crate::stamp::{Payload, Stamp};
     use crate::walker::{Event, Walker};
 
     /// What a subscriber makes of the frames.
@@ -127,10 +127,11 @@ mod tests {
     #[test]
     fn frames_of_any_length_cut_anywhere_are_sent_on_as_they_were() {
         for size in [64, 125, 126, 65_535, 65_536] {
-            let mut frame = PublishFrame::new(size);
+            let payload = Payload::new(size);
+            let mut frame = PublishFrame::text(payload.as_bytes(), payload.stamp_at());
             let mut wire = Vec::new();
             for seq in 0..3 {
-                frame.push(&mut wire, Stamp { intended_ns: 1, seq });
+                frame.push(&mut wire, Stamp { intended_ns: 1, topic: 0, seq });
                 push_pong(&mut wire, b"between");
             }
             for piece in [1, 7, 1_000, wire.len()] {

@@ -19,14 +19,29 @@ pub(crate) fn page(header: &Header, outcome: &Outcome) -> Result<String, DrawErr
     let (title, table, figures, good) = match outcome {
         Outcome::Run(report) => {
             let (connections, bytes) = (thousands(report.connections), thousands(report.payload_bytes));
-            let rate = report.intended_per_s;
+            let rate = match (report.intended_per_s, report.window) {
+                (Some(per_s), _) => format!("{per_s} messages/s"),
+                (None, Some(window)) => format!("{window} messages under way"),
+                (None, None) => format!("{} messages", thousands(report.published)),
+            };
             (
-                format!("{}: {connections} subscribers, {rate} messages/s of {bytes} bytes", report.scenario),
+                format!("{}: {connections} subscribers, {rate} of {bytes} bytes", report.scenario),
                 run::table(report),
                 run::figures(report),
                 "Verified and valid: every subscriber got every message, and the generator was fast enough."
                     .to_owned(),
             )
+        }
+        Outcome::Contest(report) => {
+            let (head, rows) = report.rows();
+            let good = "The highest rate held, in messages a second.".to_owned();
+            ("knee: several servers".to_owned(), Table { head, rows }, Vec::new(), good)
+        }
+        Outcome::Connections(report) => {
+            let rows = report.rows().into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+            let title = format!("connections: {} of {}", thousands(report.connections.opened), report.url);
+            let good = "Verified: the message reached everybody once.".to_owned();
+            (title, Table { head: vec![String::new(), report.url.clone()], rows }, Vec::new(), good)
         }
         Outcome::Knee(report) => (
             format!("knee: {} with {}", report.knee(), report.what()),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::stamp::{Payload, STAMP_BYTES, Stamp};
 use crate::tally::Received;
+use crate::target::tests::stentor;
+use crate::topics::TopicPlan;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -11,9 +13,10 @@ const FRAME_BYTES: usize = TRICKLE_BYTES;
 fn messages() -> Vec<u8> {
     let mut wire = Vec::new();
     for seq in 0..FRAMES {
-        let mut payload = Payload::new(FRAME_BYTES - 4).as_bytes().to_vec();
-        let stamp = Stamp { intended_ns: 0, seq }.to_bytes();
-        payload[Payload::STAMP_AT..][..STAMP_BYTES].copy_from_slice(&stamp);
+        let template = Payload::new(FRAME_BYTES - 4);
+        let mut payload = template.as_bytes().to_vec();
+        let stamp = Stamp { intended_ns: 0, topic: 0, seq }.to_bytes();
+        payload[template.stamp_at()..][..STAMP_BYTES].copy_from_slice(&stamp);
         wire.extend_from_slice(&[0x81, 126]);
         wire.extend_from_slice(&(payload.len() as u16).to_be_bytes());
         wire.extend_from_slice(&payload);
@@ -29,12 +32,15 @@ async fn a_stalled_one_reads_nothing_and_a_trickling_one_little_until_the_end() 
     let server = listener.local_addr().unwrap();
     let share = Share {
         first: 0,
+        others: 0,
         count: 2,
         in_flight: 2,
         server,
-        url: format!("ws://{server}/ws/t"),
-        measured_from: u32::MAX,
+        target: Arc::new(stentor(&format!("ws://{server}"))),
+        topics: Arc::new(Topics::deal(&TopicPlan::one("t"), 2)),
+        marks: Arc::default(),
         pace: Pace::Slow { stalled: 1 },
+        partial: false,
     };
     let clock = Clock::start();
     let mut receiver = Receiver::start(share, clock).unwrap();
@@ -49,11 +55,7 @@ async fn a_stalled_one_reads_nothing_and_a_trickling_one_little_until_the_end() 
         peer.write_all(&messages()).await.unwrap();
     }
     let tally = receiver.tally();
-    let bytes = || {
-        let mut sums = Received::default();
-        tally.add_to(&mut sums);
-        sums.bytes
-    };
+    let bytes = || Received::sum(std::slice::from_ref(&tally)).bytes;
     while bytes() < 8 * TRICKLE_BYTES as u64 {
         tokio::task::yield_now().await;
     }
@@ -61,7 +63,7 @@ async fn a_stalled_one_reads_nothing_and_a_trickling_one_little_until_the_end() 
     // One tick may have begun before the clock was read, and one after.
     let ticks = (clock.now_ns() - from_ns) / TRICKLE_EVERY.as_nanos() as u64 + 2;
     assert!(read.is_multiple_of(TRICKLE_BYTES as u64) && read <= ticks * TRICKLE_BYTES as u64, "{read}");
-    let finish = receiver.finish(u64::from(FRAMES));
+    let finish = receiver.finish([u64::from(FRAMES)].into());
     let hang_up = async {
         // Both have everything before the peers go.
         while bytes() < 2 * messages().len() as u64 {

@@ -1,4 +1,4 @@
-//! `fanout`: one topic, many subscribers, one publisher at a fixed rate.
+//! `fanout`: one topic or several, many subscribers, one publisher at a fixed rate or with a fixed window.
 //!
 //! Contract: connect, warm-up, measure, drain, in this order; nothing is published before every subscriber stands. Rates and costs
 //! are of the measure phase, the counts of the verification are of the whole run.
@@ -7,14 +7,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::churner::Broken;
 use crate::clock::Clock;
 use crate::cost;
+use crate::counters::{self, Arrived, NoCounters, ServerCounts};
 use crate::curve::curve_ms;
-use crate::fleet::{Fleet, FleetError, Muster};
+use crate::feed::{Feed, Replay};
+use crate::fleet::{self, Fleet, FleetError, Muster};
 use crate::handshake::{self, OpenError};
+use crate::kernel::{self, KernelMemory};
 use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX, SETTLE};
 use crate::measure::{Window, seconds_between};
 use crate::pace::Grid;
@@ -24,22 +29,45 @@ use crate::receiver::Pace;
 use crate::recorder::Recorder;
 use crate::report::{Latency, Report, ServerCost};
 use crate::scenario::stage::Stage;
+use crate::schedule::{Schedule, Window as Outstanding};
 use crate::slow_figures::SlowFigures;
 use crate::subscriber::Harvest;
+use crate::supply::{Alike, Supply};
+use crate::tally::Marks;
 use crate::target::Target;
+use crate::target::address::Address;
 use crate::timeline::Timeline;
+use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fanout {
-    pub(crate) topic: String,
+    #[serde(flatten)]
+    pub(crate) topics: TopicPlan,
     pub(crate) connections: usize,
-    pub(crate) rate_per_s: f64,
+    #[serde(flatten)]
+    pub(crate) tempo: Tempo,
     pub(crate) payload_bytes: usize,
     pub(crate) amount: Amount,
     pub(crate) threads: usize,
     /// Subscribers beside `connections` that cannot keep up.
     pub(crate) slow: Slowness,
+    /// Connections that the rest of the scenario holds meanwhile.
+    pub(crate) others: usize,
+}
+
+/// When messages are sent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tempo {
+    /// So many a second, whatever happens.
+    #[serde(rename = "rate_per_s")]
+    Rate(f64),
+    /// So many under way, however fast that is.
+    Window(u64),
+    /// At its own times.
+    #[serde(serialize_with = "Feed::described", rename = "feed_messages")]
+    Feed(Arc<Feed>),
 }
 
 /// How many subscribers read too slowly.
@@ -81,34 +109,81 @@ pub(crate) enum RunError {
     Thread(#[source] io::Error),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Counters(#[from] NoCounters),
+    #[error("a churning connection was of no use: {0}")]
+    Churn(#[source] Broken),
 }
 
+/// What runs at the same time, on connections of its own.
+pub(crate) trait Beside {
+    /// Messages it received.
+    fn received(&self) -> u64 {
+        0
+    }
+
+    /// Its connections that ended too early.
+    fn closed(&self) -> u64 {
+        0
+    }
+}
+
+impl Beside for () {}
+
 impl Fanout {
-    /// Messages on the whole grid, warm-up included.
+    /// Messages on the whole grid, warm-up included; what a window may send at most.
     pub(crate) fn messages(&self) -> u64 {
-        match self.amount {
+        match (self.amount, &self.tempo) {
+            (_, Tempo::Feed(feed)) => feed.len(),
             // A float that is too large becomes the largest integer, which the command line refuses.
-            Amount::Timed { warmup_s, measured_s } => {
-                ((warmup_s + measured_s) * self.rate_per_s).round().max(1.0) as u64
+            (Amount::Timed { warmup_s, measured_s }, Tempo::Rate(per_s)) => {
+                ((warmup_s + measured_s) * per_s).round().max(1.0) as u64
             }
-            Amount::Messages(messages) => messages,
+            (Amount::Timed { .. }, Tempo::Window(_)) => u64::from(u32::MAX),
+            (Amount::Messages(messages), _) => messages,
         }
     }
 
-    /// The first sequence whose latency counts.
-    pub(crate) fn measured_from(&self) -> u32 {
-        match self.amount {
-            // The command line sees to it that all sequences fit.
-            Amount::Timed { warmup_s, .. } => (warmup_s * self.rate_per_s).round() as u32,
-            Amount::Messages(_) => 0,
+    /// The messages of a grid that are warm-up.
+    pub(crate) fn warm_up_messages(&self) -> u64 {
+        match (self.amount, &self.tempo) {
+            (Amount::Timed { warmup_s, .. }, Tempo::Rate(per_s)) => (warmup_s * per_s).round() as u64,
+            _ => 0,
         }
     }
 
     /// Of the messages that are not warm-up. Each takes one step of the grid, so the last one's step counts too.
     fn rate_achieved(&self, published: &Published) -> f64 {
-        let measured = published.count.saturating_sub(u64::from(self.measured_from()));
+        let step_s = match &self.tempo {
+            Tempo::Rate(per_s) => 1.0 / per_s,
+            Tempo::Window(_) | Tempo::Feed(_) => 0.0,
+        };
         let sending_s = seconds_between(published.measured_from_ns, published.end_ns);
-        measured as f64 / (sending_s + 1.0 / self.rate_per_s)
+        published.measured as f64 / (sending_s + step_s)
+    }
+
+    /// The intended times from `start_ns` on, and the first of them that is not warm-up.
+    fn schedule(&self, start_ns: u64, fleet: &Fleet) -> (Schedule, u64) {
+        match (&self.tempo, self.amount) {
+            (Tempo::Feed(feed), _) => (Schedule::Feed { start_ns, feed: Arc::clone(feed) }, start_ns),
+            (Tempo::Rate(per_s), _) => {
+                let grid = Grid::new(start_ns, *per_s);
+                (Schedule::Grid(grid), grid.at(self.warm_up_messages()))
+            }
+            (Tempo::Window(messages), amount) => {
+                let warmup_s = match amount {
+                    Amount::Timed { warmup_s, .. } => warmup_s,
+                    Amount::Messages(_) => 0.0,
+                };
+                let outstanding = Outstanding::new(*messages, start_ns, fleet.tallies());
+                (Schedule::Window(outstanding), start_ns + (warmup_s * 1e9) as u64)
+            }
+        }
+    }
+
+    /// Allows this process all connections of the run.
+    pub(crate) fn raise_descriptors(&self) -> Result<(), FleetError> {
+        fleet::raise_descriptors(self.others + self.connections + self.slow.count())
     }
 
     /// Runs it against `target`, whose process is `pid` where it can be watched.
@@ -119,31 +194,72 @@ impl Fanout {
         clock: Clock,
         progress: Progress,
     ) -> Result<Report, RunError> {
-        let server = resolve(target).await?;
+        let nothing = async |_, _: &Marks| Ok(());
+        Ok(self.run_beside(target, pid, clock, progress, nothing).await?.0)
+    }
+
+    /// Runs it, and `beside` at the same time; that is told when the first message is due.
+    pub(crate) async fn run_beside<T: Beside>(
+        &self,
+        target: &Target,
+        pid: Option<u32>,
+        clock: Clock,
+        progress: Progress,
+        beside: impl AsyncFnOnce(u64, &Marks) -> Result<T, RunError>,
+    ) -> Result<(Report, T), RunError> {
+        let server = resolve(&target.address).await?;
+        let topics = Arc::new(Topics::deal(&self.topics, self.connections));
+        let marks = Arc::new(Marks::default());
+        let muster = Muster {
+            connections: self.connections,
+            threads: self.threads,
+            server,
+            target: Arc::new(target.clone()),
+            topics: Arc::clone(&topics),
+            marks: Arc::clone(&marks),
+            pace: Pace::Prompt,
+            others: self.others,
+            partial: false,
+        };
+        let counters_before = match target.operator() {
+            Some(operator) => Some((operator, counters::read(operator).await?)),
+            None => None,
+        };
+        let mut kernel = KernelMemory { tcp_bytes_before: kernel::tcp_bytes(), ..KernelMemory::default() };
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
         let recorder = Recorder::start(clock, pid);
         recorder.phase("connect").await;
-        let (fleet, connect_s) = self.connect(target, server, clock, progress, pid, &mut cost).await?;
+        let (fleet, connect_s) = self.connect(&muster, clock, progress, pid, &mut cost).await?;
         recorder.follow(fleet.tallies()).await;
-        let slow = self.connect_slow(target, server, clock, progress).await?;
-        let url = target.publish_url(&self.topic);
-        let opened = handshake::open(server, &url, None).await.map_err(RunError::Publisher)?;
+        kernel.tcp_bytes_idle = kernel::tcp_bytes();
+        let slow = self.connect_slow(muster, clock, progress).await?;
+        let publish_at = resolve(target.publisher_address()).await?;
+        let call = target.publisher(self.topics.only());
+        let opened = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;
+        let supply: Box<dyn Supply> = match &self.tempo {
+            Tempo::Feed(feed) => Box::new(Replay::new(feed, target)),
+            _ => Box::new(Alike::new(&self.topics, target, self.payload_bytes)),
+        };
         let start_ns = clock.now_ns() + PUBLISH_LEAD.as_nanos() as u64;
-        let grid = Grid::new(start_ns, self.rate_per_s);
-        let measured_from = u64::from(self.measured_from());
-        let order = Order { grid, count: self.messages(), measured_from, size: self.payload_bytes };
+        let (schedule, measured_from_ns) = self.schedule(start_ns, &fleet);
+        marks.measure_from(measured_from_ns);
+        let (listeners, count) = (topics.listeners(), self.messages());
+        let order = Order { schedule, supply, listeners, count, measured_from_ns };
         let publisher = Publisher::start(opened, order, clock).map_err(RunError::Thread)?;
         let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
-        let window = self.play(&mut stage, start_ns).await?;
+        let (window, beside) = tokio::try_join!(self.play(&mut stage, start_ns), beside(start_ns, &marks))?;
+        kernel.tcp_bytes_end = kernel::tcp_bytes();
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
-        let published = stage.published.unwrap_or_default();
+        cost.resident_bytes_peak = pid.and_then(cost::resident_bytes_peak);
+        let published = stage.published.take().unwrap_or_default();
         let timeline = stage.recorder.finish().await;
-        let harvest = stage.fleet.finish(published.count).await?;
+        let of_topic: Arc<[u64]> = published.of_topic.as_slice().into();
+        let harvest = stage.fleet.finish(&of_topic).await?;
         let slow = match slow {
             Some(fleet) => {
                 let from_ns = clock.now_ns();
                 let phase = progress.phase("read out", self.slow.count() as u64);
-                let harvest = fleet.finish(published.count).await?;
+                let harvest = fleet.finish(&of_topic).await?;
                 phase.done(seconds_between(from_ns, clock.now_ns()), self.slow.count() as u64, "slow ones");
                 Some(SlowFigures::of(self.slow, harvest))
             }
@@ -156,15 +272,19 @@ impl Fanout {
         report.connect_s = connect_s;
         report.server = pid.map(|_| cost);
         report.slow = slow;
+        report.kernel = kernel;
         report.timeline = timeline;
-        Ok(report.judge())
+        if let Some((operator, before)) = counters_before {
+            let after = counters::read_settled(operator).await?;
+            report.server_counts = Some(ServerCounts::between(before, after, arrived(&report, &beside)));
+        }
+        Ok((report.judge(), beside))
     }
 
     /// Opens all subscribers, and reads what they cost the server; gives the seconds it took, too.
     async fn connect(
         &self,
-        target: &Target,
-        server: SocketAddr,
+        muster: &Muster,
         clock: Clock,
         progress: Progress,
         pid: Option<u32>,
@@ -175,16 +295,7 @@ impl Fanout {
         let from_ns = clock.now_ns();
         let connections = self.connections as u64;
         let phase = progress.phase("connect", connections);
-        let muster = Muster {
-            connections: self.connections,
-            threads: self.threads,
-            server,
-            url: target.subscribe_url(&self.topic),
-            measured_from: self.measured_from(),
-            pace: Pace::Prompt,
-            others: 0,
-        };
-        let fleet = Fleet::open(&muster, clock, &phase).await?;
+        let fleet = Fleet::open(muster, clock, &phase).await?;
         let connect_s = seconds_between(from_ns, clock.now_ns());
         phase.done(connect_s, connections, "connections");
         if let Some(pid) = pid {
@@ -204,8 +315,7 @@ impl Fanout {
     /// Opens the slow subscribers, where there are any.
     async fn connect_slow(
         &self,
-        target: &Target,
-        server: SocketAddr,
+        healthy: Muster,
         clock: Clock,
         progress: Progress,
     ) -> Result<Option<Fleet>, RunError> {
@@ -218,12 +328,11 @@ impl Fanout {
         let muster = Muster {
             connections: count,
             threads: 1,
-            server,
-            url: target.subscribe_url(&self.topic),
             // Their latencies are their own doing.
-            measured_from: u32::MAX,
+            marks: Arc::default(),
             pace: Pace::Slow { stalled: self.slow.stalled },
-            others: self.connections,
+            others: self.others + self.connections,
+            ..healthy
         };
         let fleet = Fleet::open(&muster, clock, &phase).await?;
         phase.done(seconds_between(from_ns, clock.now_ns()), count as u64, "slow connections");
@@ -236,28 +345,38 @@ impl Fanout {
         match self.amount {
             Amount::Timed { warmup_s, measured_s } => {
                 // Between two messages, so that at a low rate each falls clearly on one side.
-                let early_ns = ((0.5e9 / self.rate_per_s) as u64).min(READING_EARLY_NS_MAX);
+                let early_ns = match &self.tempo {
+                    Tempo::Rate(per_s) => ((0.5e9 / per_s) as u64).min(READING_EARLY_NS_MAX),
+                    Tempo::Window(_) | Tempo::Feed(_) => 0,
+                };
                 let measure_ns = start_ns - early_ns + (warmup_s * 1e9) as u64;
                 let end_ns = measure_ns + (measured_s * 1e9) as u64;
                 if warmup_s > 0.0 {
-                    stage.publish_until(measure_ns, "warm-up", u64::from(self.measured_from())).await?;
+                    stage.publish_until(measure_ns, "warm-up", self.warm_up_messages()).await?;
                 } else {
                     tokio::time::sleep(stage.clock.until(measure_ns)).await;
                 }
                 let from = stage.reading();
                 stage.publish_until(end_ns, "measure", total).await?;
                 let window = Window::new(from, stage.reading());
-                stage.drain(end_ns, total * self.connections as u64).await?;
+                if let Tempo::Window(_) = self.tempo {
+                    stage.publisher.stop();
+                }
+                stage.drain(end_ns).await?;
                 Ok(window)
             }
             Amount::Messages(_) => {
                 let mut from = stage.reading();
                 from.at_ns = start_ns;
-                let end_ns = start_ns + (total as f64 / self.rate_per_s * 1e9) as u64;
+                let end_ns = match &self.tempo {
+                    Tempo::Feed(feed) => start_ns + feed.at_ns(total),
+                    Tempo::Rate(per_s) => start_ns + (total as f64 / per_s * 1e9) as u64,
+                    Tempo::Window(_) => u64::MAX,
+                };
                 stage.publish_until(end_ns, "measure", total).await?;
-                stage.drain(end_ns, total * self.connections as u64).await?;
+                stage.drain(end_ns.min(stage.clock.now_ns())).await?;
                 let mut to = stage.reading();
-                let published_ns = stage.published.map_or(0, |published| published.end_ns);
+                let published_ns = stage.published.as_ref().map_or(0, |published| published.end_ns);
                 to.at_ns = to.received.last_delivery_ns.max(published_ns);
                 Ok(Window::new(from, to))
             }
@@ -273,11 +392,20 @@ impl Fanout {
             invalid_reason: None,
             verified: true,
             url: target.to_string(),
-            topic: self.topic.clone(),
+            topic: self.topics.base.clone(),
+            topics: self.topics.count as u64,
+            topics_per_connection: self.topics.per_connection as u64,
             connections: self.connections as u64,
             receiver_threads: self.threads as u64,
             payload_bytes: self.payload_bytes as u64,
-            intended_per_s: self.rate_per_s,
+            intended_per_s: match self.tempo {
+                Tempo::Rate(per_s) => Some(per_s),
+                Tempo::Window(_) | Tempo::Feed(_) => None,
+            },
+            window: match self.tempo {
+                Tempo::Rate(_) | Tempo::Feed(_) => None,
+                Tempo::Window(messages) => Some(messages),
+            },
             connect_s: 0.0,
             warmup_s: match self.amount {
                 Amount::Timed { warmup_s, .. } => warmup_s,
@@ -285,18 +413,24 @@ impl Fanout {
             },
             measured_s: window.seconds(),
             published: published.count,
-            unsent: self.messages() - published.count,
+            unsent: match (&self.tempo, self.amount) {
+                (Tempo::Window(_), Amount::Timed { .. }) => 0,
+                _ => self.messages() - published.count,
+            },
+            window_stalls: published.stalls,
             published_per_s: self.rate_achieved(published),
             deliveries: harvest.account.received,
             deliveries_per_s: window.deliveries() as f64 / window.seconds(),
             mb_per_s: window.bytes() as f64 / 1e6 / window.seconds(),
             latency_us: Latency::of(&harvest.latency),
+            later_us: Latency::of(&harvest.later),
             latency_curve_ms: curve_ms(&harvest.latency),
             gaps: harvest.account.gaps,
             duplicates: harvest.account.duplicates,
             reordered: harvest.account.reordered,
             missing: harvest.missing,
             unstamped: harvest.unstamped,
+            astray: harvest.astray,
             closed: harvest.endings.values().sum(),
             closed_by_code: harvest.closed_by_code(),
             first_close_reason: harvest.first_reason,
@@ -309,15 +443,32 @@ impl Fanout {
             receiver_wanted_max,
             timeline: Timeline::default(),
             server: None,
+            server_counts: None,
+            kernel: KernelMemory::default(),
             against_floor: None,
             slow: None,
+            storm: None,
+            churn: None,
+            soak: None,
         }
     }
 }
 
+/// What the server's counters are to be compared with. A slow subscriber that is behind counts as closed: it was left with
+/// its socket full.
+fn arrived(report: &Report, beside: &impl Beside) -> Arrived {
+    let slow = report.slow.as_ref();
+    let [received, closed, behind] = slow.map_or([0; 3], |slow| [slow.received, slow.closed, slow.behind]);
+    Arrived {
+        published: report.published,
+        deliveries: report.deliveries + received + beside.received(),
+        closed: report.closed + closed + behind + beside.closed(),
+    }
+}
+
 /// The first address of the name; a loopback name gives one that needs no resolver.
-async fn resolve(target: &Target) -> Result<SocketAddr, RunError> {
-    let failed = |source| RunError::Resolve { host: target.host.clone(), source };
-    let mut found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
+pub(crate) async fn resolve(address: &Address) -> Result<SocketAddr, RunError> {
+    let failed = |source| RunError::Resolve { host: address.host.clone(), source };
+    let mut found = tokio::net::lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?;
     found.next().ok_or_else(|| failed(io::Error::other("the name has no address")))
 }

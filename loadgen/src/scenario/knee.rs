@@ -11,19 +11,32 @@ use crate::knee::Search;
 use crate::knee_report::{KneeReport, Step};
 use crate::limits::KNEE_TRIES;
 use crate::progress::Progress;
-use crate::scenario::fanout::{Amount, Fanout, RunError};
+use crate::scenario::fanout::{Amount, Fanout, RunError, Tempo};
 use crate::target::Target;
+use crate::topics::TopicPlan;
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Knee {
-    /// The first step.
+    /// The first step, but for its rate.
     #[serde(flatten)]
     pub(crate) first: Fanout,
+    /// Its rate.
+    pub(crate) first_per_s: f64,
     /// The p99 up to which a rate counts as held.
     pub(crate) bound_ms: f64,
     /// A p99 within the bound counts, however busy the receivers were.
     pub(crate) busy_ok: bool,
+}
+
+/// A search that is under way at one server.
+#[derive(Debug)]
+pub(crate) struct Hunt<'a> {
+    knee: &'a Knee,
+    target: &'a Target,
+    pid: Option<u32>,
+    search: Search,
+    steps: Vec<Step>,
 }
 
 impl Knee {
@@ -35,30 +48,9 @@ impl Knee {
         clock: Clock,
         progress: Progress,
     ) -> Result<KneeReport, RunError> {
-        let mut search = Search::new(self.first.rate_per_s, self.ceiling());
-        let mut steps = Vec::new();
-        while let Some(rate_per_s) = search.next() {
-            let mut held = false;
-            for _ in 0..KNEE_TRIES {
-                let number = steps.len() + 1;
-                progress.part(&format!("step {number}: {rate_per_s:.1} messages/s"));
-                let topic = format!("{}-{number}", self.first.topic);
-                let fanout = Fanout { topic, rate_per_s, ..self.first.clone() };
-                let step = match fanout.run(target, pid, clock, progress).await {
-                    Ok(report) => Step::of(&report, self.bound_ms, self.busy_ok),
-                    Err(RunError::Publish(error)) => Step::failed(rate_per_s, &error),
-                    Err(other) => return Err(other),
-                };
-                progress.part(&step.verdict());
-                held = step.held;
-                steps.push(step);
-                if held {
-                    break;
-                }
-            }
-            search.note(rate_per_s, held);
-        }
-        Ok(KneeReport::new(target, self, &search, steps))
+        let mut hunt = Hunt::new(self, target, pid);
+        while hunt.advance("", clock, progress).await? {}
+        Ok(hunt.report())
     }
 
     /// The rate at which a step would need more sequences than there are.
@@ -67,5 +59,57 @@ impl Knee {
             Amount::Timed { warmup_s, measured_s } => f64::from(u32::MAX) / (warmup_s + measured_s),
             Amount::Messages(_) => f64::MAX,
         }
+    }
+}
+
+impl<'a> Hunt<'a> {
+    /// At its beginning.
+    pub(crate) fn new(knee: &'a Knee, target: &'a Target, pid: Option<u32>) -> Self {
+        let search = Search::new(knee.first_per_s, knee.ceiling());
+        Self { knee, target, pid, search, steps: Vec::new() }
+    }
+
+    /// Tries the next rate, at most [`KNEE_TRIES`] times; false when there is none.
+    pub(crate) async fn advance(
+        &mut self,
+        name: &str,
+        clock: Clock,
+        progress: Progress,
+    ) -> Result<bool, RunError> {
+        let Some(rate_per_s) = self.search.next() else { return Ok(false) };
+        let mut held = false;
+        for _ in 0..KNEE_TRIES {
+            let number = self.steps.len() + 1;
+            progress.part(&format!("{name}step {number}: {rate_per_s:.1} messages/s"));
+            let first = &self.knee.first;
+            let topics = TopicPlan::one(&format!("{}-{}-{number}", first.topics.base, first.connections));
+            let fanout = Fanout { topics, tempo: Tempo::Rate(rate_per_s), ..first.clone() };
+            let step = match fanout.run(self.target, self.pid, clock, progress).await {
+                Ok(report) => Step::of(&report, rate_per_s, self.knee.bound_ms, self.knee.busy_ok),
+                Err(RunError::Publish(error)) => Step::failed(rate_per_s, &error),
+                Err(other) => return Err(other),
+            };
+            progress.part(&step.verdict());
+            held = step.held;
+            self.steps.push(step);
+            if held {
+                break;
+            }
+        }
+        self.search.note(rate_per_s, held);
+        Ok(true)
+    }
+
+    /// Ends it where it is: `reason` keeps the next rate from being tried.
+    pub(crate) fn give_up(&mut self, reason: &RunError) {
+        if let Some(rate_per_s) = self.search.next() {
+            self.steps.push(Step::failed(rate_per_s, reason));
+            self.search.note(rate_per_s, false);
+        }
+    }
+
+    /// What came of it.
+    pub(crate) fn report(self) -> KneeReport {
+        KneeReport::new(self.target, self.knee, &self.search, self.steps)
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
+use crate::stamp::STAMP_BYTES;
 
-const STAMP: Stamp = Stamp { intended_ns: 0x1122_3344_5566_7788, seq: 9 };
+const STAMP: Stamp = Stamp { intended_ns: 0x1122_3344_5566_7788, topic: 4, seq: 9 };
 
 /// An unmasked frame, as a server sends it.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -21,7 +22,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn stamped(size: usize) -> Vec<u8> {
-    let mut payload = vec![b'x'; size - 27];
+    let mut payload = vec![b'x'; size - STAMP_BYTES];
     let at = payload.len() / 3;
     payload.splice(at..at, STAMP.to_bytes());
     payload
@@ -78,7 +79,7 @@ fn the_same_events_come_out_wherever_the_stream_is_cut() {
 
 #[test]
 fn lengths_of_every_form_are_walked_over() {
-    for size in [27, 125, 126, 127, 65_535, 65_536, 300_000] {
+    for size in [STAMP_BYTES, 125, 126, 127, 65_535, 65_536, 300_000] {
         let mut stream = frame(0x81, &stamped(size));
         stream.extend(frame(0x81, &stamped(size)));
         for chunk in [7, 4_096, usize::MAX] {

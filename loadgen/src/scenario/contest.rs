@@ -1,0 +1,68 @@
+//! `knee` for several servers and numbers of subscribers: one search in each cell of a table.
+//!
+//! Contract: for each number of subscribers the searches of all servers go forward in turns, rate by rate, so that a machine that
+//! gets slower or faster meanwhile does so for all. A server whose subscribers cannot be opened loses its cell, not the run.
+
+use serde::{Serialize, Serializer};
+
+use crate::cli::Peer;
+use crate::clock::Clock;
+use crate::contest_report::{Cell, ContestReport};
+use crate::progress::Progress;
+use crate::scenario::fanout::RunError;
+use crate::scenario::knee::{Hunt, Knee};
+use crate::target::Target;
+
+/// What is asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct Contest {
+    /// One for each number of subscribers.
+    pub(crate) knees: Vec<Knee>,
+    /// Those to compare with, by the name they have in the table.
+    #[serde(serialize_with = "names")]
+    pub(crate) others: Vec<(&'static str, Peer)>,
+}
+
+fn names<S: Serializer>(others: &[(&'static str, Peer)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(others.iter().map(|(name, _)| name))
+}
+
+/// A server that runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rival<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) target: &'a Target,
+    pub(crate) pid: Option<u32>,
+}
+
+impl Contest {
+    /// Searches all knees.
+    pub(crate) async fn run(
+        &self,
+        rivals: &[Rival<'_>],
+        clock: Clock,
+        progress: Progress,
+    ) -> Result<ContestReport, RunError> {
+        let mut cells = Vec::new();
+        for knee in &self.knees {
+            let mut hunts: Vec<_> = rivals
+                .iter()
+                .map(|rival| (rival.name, true, Hunt::new(knee, rival.target, rival.pid)))
+                .collect();
+            while hunts.iter().any(|(_, under_way, _)| *under_way) {
+                for (name, under_way, hunt) in hunts.iter_mut().filter(|(_, under_way, _)| *under_way) {
+                    let title = format!("{name}, {} subscribers, ", knee.first.connections);
+                    *under_way = match hunt.advance(&title, clock, progress).await {
+                        Ok(more) => more,
+                        Err(reason) => {
+                            hunt.give_up(&reason);
+                            false
+                        }
+                    };
+                }
+            }
+            cells.extend(hunts.into_iter().map(|(server, _, hunt)| Cell { server, knee: hunt.report() }));
+        }
+        Ok(ContestReport { scenario: "knee", cells })
+    }
+}

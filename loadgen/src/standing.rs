@@ -1,0 +1,45 @@
+//! A server to be driven, whether it ran already or was started for it.
+//!
+//! Contract: what was started is ended by [`Standing::end`], and killed when it is dropped instead.
+
+use crate::cli::Peer;
+use crate::drive::Failure;
+use crate::server::Server;
+use crate::target::address::Address;
+use crate::target::{Manner, Target};
+
+/// Ready to be driven.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) target: Target,
+    /// Its process, where it can be watched.
+    pub(crate) pid: Option<u32>,
+    server: Option<Server>,
+}
+
+impl Standing {
+    /// Starts it where that is asked for.
+    pub(crate) async fn of(peer: &Peer) -> Result<Self, Failure> {
+        let server = match peer {
+            Peer::Running { target, pid } => {
+                return Ok(Self { target: Target::clone(target), pid: *pid, server: None });
+            }
+            Peer::Spawned { path, args, .. } => Server::spawn(path, args).await?,
+            Peer::Nats { path, args } => Server::nats(path, args).await?,
+            Peer::Floor(floor) => Server::floor(floor).await?,
+        };
+        let via_http = matches!(peer, Peer::Spawned { via_http: true, .. });
+        let operator = server.operator.as_deref().map(Address::operator).transpose()?;
+        let target = Target::new(&server.url, Manner { templates: None, via_http, operator })?;
+        Ok(Self { target, pid: Some(server.pid), server: Some(server) })
+    }
+
+    /// Ends what was started; one that ends badly is told of, and spoils nothing.
+    pub(crate) async fn end(self) {
+        if let Some(server) = self.server
+            && let Err(bad_end) = server.stop().await
+        {
+            eprintln!("stentor-loadgen: {bad_end}");
+        }
+    }
+}
