@@ -54,11 +54,14 @@ fn cpu() -> Option<String> {
     said(&["sysctl", "-n", "machdep.cpu.brand_string"]).ok()
 }
 
-/// The commit, and whether what was measured is another state than that.
+/// What is measured: the results are committed too, and do not change it.
+const MEASURED: [&str; 7] =
+    ["--", "src", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results", ":!benches/report"];
+
+/// The last commit that changed what is measured, and whether something has changed since.
 fn commit() -> Result<String> {
-    let commit = said(&["git", "rev-parse", "--short=12", "HEAD"])?;
-    let measured = ["src", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results"];
-    let changes = said(&[&["git", "status", "--porcelain", "--"][..], &measured].concat())?;
+    let commit = said(&[&["git", "log", "-1", "--format=%h", "--abbrev=12"][..], &MEASURED].concat())?;
+    let changes = said(&[&["git", "status", "--porcelain"][..], &MEASURED].concat())?;
     Ok(if changes.is_empty() { commit } else { format!("{commit}, with changes") })
 }
 
