@@ -27,9 +27,8 @@ pub const ANSWERS_OWED_MAX: u16 = 64;
 
 /// Sends between two yields of a sweep: a ping during a broadcast to 10,000 is then answered within 0.4 ms
 /// instead of 90, at 0 to 4 % CPU.
+/// Through io_uring, where they are one system call, with 64 it took 1.8 ms instead of 0.7.
 pub const SENDS_PER_YIELD: usize = 32;
-/// The same where the kernel takes many sends in one system call, of which each is cheaper.
-pub const SENDS_PER_SUBMIT: usize = 64;
 /// Seconds after which a closing connection is reset whatever it still owes.
 pub const CLOSE_LINGER_S: u64 = 5;
 /// Unsent bytes the kernel holds for one socket before it says full: what waits longer waits where it is counted.

@@ -8,8 +8,8 @@
 //! the send to a worker, and `MSG_WAITALL` makes a short send an exception that is told with what it took. Without
 //! `MSG_WAITALL` a short send is a success, and `SKIP_SUCCESS` would swallow it.
 //!
-//! Tried and left out: registered sockets (no gain, and they outlive their close); more than 64 sends a call
-//! (256 save 6 % more, and keep readers waiting four times as long).
+//! Tried and left out: registered sockets (no gain, and they outlive their close); more sends a call (readers
+//! wait for them).
 
 use super::Sending;
 use io_uring::squeue::Flags;
@@ -19,7 +19,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 
 /// Sends of one call.
-const SENDS_MAX: usize = crate::limits::SENDS_PER_SUBMIT;
+const SENDS_MAX: usize = crate::limits::SENDS_PER_YIELD;
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// See the module. It belongs to the thread that made it.

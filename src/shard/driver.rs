@@ -1,7 +1,7 @@
 //! The shard's duty cycle, on its own thread and its own single-threaded runtime.
 //!
 //! ```text
-//!   commands → inbox into the log → sweep, yielding every 0.2 ms → yield → linger if more keeps coming
+//!   commands → inbox into the log → sweep, yielding every 32 sends → yield → linger if more keeps coming
 //! ```
 //!
 //! It sleeps only with both its bells armed and nothing to be seen. While it lingers its bells stay silent, so
@@ -13,6 +13,7 @@ use super::shell::Shell;
 use super::uring::Uring;
 use crate::clock;
 use crate::config::Settings;
+use crate::limits::SENDS_PER_YIELD;
 use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
@@ -96,7 +97,7 @@ impl Shell {
     /// Pays everyone; what arrives meanwhile joins the log and is paid along with the rest.
     async fn sweep(self: &Rc<Self>) {
         self.with(|core, _| core.begin_sweep());
-        while !self.with(|core, sockets| core.sweep(self.sends_per_yield, clock::now(), sockets)) {
+        while !self.with(|core, sockets| core.sweep(SENDS_PER_YIELD, clock::now(), sockets)) {
             tokio::task::yield_now().await;
             self.take_commands(COMMANDS_PER_TURN);
             self.take_inbox();

@@ -41,7 +41,6 @@ use tokio::sync::Notify;
 pub(super) struct Shell {
     core: RefCell<Shard>,
     sockets: RefCell<SocketTable>,
-    pub(super) sends_per_yield: usize,
     pub(super) handle: ShardHandle,
     pub(super) publisher: Publisher,
     pub(super) settings: Arc<Settings>,
@@ -86,7 +85,6 @@ impl Shell {
     ) -> Self {
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone(), slots)),
-            sends_per_yield: uring.sends_per_yield(),
             sockets: RefCell::new(SocketTable::new(slots, uring)),
             handle,
             publisher,

@@ -11,7 +11,7 @@ use super::debts::Run;
 use super::writer::{Offer, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::Slot;
-use crate::limits::{GATHER_BYTES_MAX, SENDS_PER_SUBMIT};
+use crate::limits::{GATHER_BYTES_MAX, SENDS_PER_YIELD};
 use crate::message::Encoding;
 use crate::protocol::close::Reason;
 
@@ -79,7 +79,7 @@ impl Shard {
     pub(crate) fn sweep(&mut self, sends: usize, now: Moment, sockets: &mut impl Sockets) -> bool {
         let mut spent = 0;
         while spent < sends && !self.sweep.is_complete() {
-            spent += self.pay_next((sends - spent).min(SENDS_PER_SUBMIT), now, sockets);
+            spent += self.pay_next((sends - spent).min(SENDS_PER_YIELD), now, sockets);
         }
         self.sweep.is_complete()
     }
@@ -87,7 +87,7 @@ impl Shard {
     /// Pays the slots that come next: those that owe one slice of the log together, any other by itself. Returns
     /// what that cost, about as much as it may: a visit without a send costs little, but a million would not.
     fn pay_next(&mut self, sends: usize, now: Moment, sockets: &mut impl Sockets) -> usize {
-        let mut due = [(0, Run::default()); SENDS_PER_SUBMIT];
+        let mut due = [(0, Run::default()); SENDS_PER_YIELD];
         let mut count = 0;
         let mut spent = 0;
         while spent < sends
@@ -104,11 +104,11 @@ impl Shard {
             }
         }
         let due = &due[..count];
-        let mut offers = [Offer::default(); SENDS_PER_SUBMIT];
+        let mut offers = [Offer::default(); SENDS_PER_YIELD];
         for (offer, (slot, run)) in offers.iter_mut().zip(due) {
             *offer = Offer { slot: *slot, bytes: self.log.slice(self.hot[*slot as usize].encoding, *run) };
         }
-        let mut taken = [Taken::Dead; SENDS_PER_SUBMIT];
+        let mut taken = [Taken::Dead; SENDS_PER_YIELD];
         sockets.send_all(&offers[..count], &mut taken[..count]);
         let offered = offers.map(|offer| offer.bytes.len());
         for ((slot, run), (offered, taken)) in due.iter().zip(offered.into_iter().zip(taken)) {

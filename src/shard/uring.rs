@@ -4,7 +4,6 @@ use super::sockets::Socket;
 use super::writer::{Offer, Taken};
 use crate::config::Io;
 use crate::ids::ShardId;
-use crate::limits::{SENDS_PER_SUBMIT, SENDS_PER_YIELD};
 use crate::platform::{Ring, Sending};
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsFd as _;
@@ -30,11 +29,6 @@ impl Uring {
             Err(error) => tracing::info!(%error, "no io_uring here; sending with one system call each"),
         }
         Self { ring: ring.ok() }
-    }
-
-    /// Sends that keep readers waiting for about 0.2 ms.
-    pub(super) fn sends_per_yield(&self) -> usize {
-        if self.ring.is_some() { SENDS_PER_SUBMIT } else { SENDS_PER_YIELD }
     }
 
     /// Returns how many offers it made, from the first: the others are to be made in the other way.
