@@ -2,10 +2,10 @@
 //!
 //! `hot` is one topic that everybody is subscribed to. `zipf` and `sparse` are 10,000 topics with popularity after
 //! Zipf, of which every connection draws 50; they are published to as they are popular, or all alike, which makes
-//! most messages those of a topic with few subscribers. *Route* takes messages that have their place to the debts
-//! of their subscribers. *Route and pay* goes on until nobody is owed anything, each connection's frames gathered
-//! into one write; sockets take everything. Beside it what one would write first: a list of subscribers per topic
-//! and a queue of shared frames per connection. Figures: a delivery.
+//! most messages those of a topic with few subscribers. *Route* finds the subscribers of each message and notes
+//! what they are owed. *Route and pay* takes messages that have their place, frames them, routes them and gathers
+//! each connection's into one write; sockets take everything. Beside it the least one could do, a list of numbers
+//! per connection, and what one would write first, a queue of shared frames per connection. Figures: a delivery.
 
 #[path = "common/load.rs"]
 mod load;
@@ -19,33 +19,41 @@ use populace::{Populace, Zipf};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use stentor::Payload;
-use stentor::harness::InProcess;
+use stentor::harness::{self, InProcess};
 use stentor::limits::{LOG_FRAMES_MAX, Limits};
 use stentor::message::frame;
+
+/// The server's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Deliveries between two sweeps at most: what the plain queues hold of them must fit memory.
 const DELIVERIES_MAX: usize = 4 << 20;
 
+type Design = (&'static str, fn(&Populace) -> Box<dyn Routing + '_>);
+
+const ROUTE: [Design; 3] =
+    [("stentor", routing), ("list_per_connection", lists), ("queue_per_connection", queues::<false>)];
+const ROUTE_AND_PAY: [Design; 2] = [("stentor", stentor), ("queue_per_connection", queues::<true>)];
+
 fn route(criterion: &mut Criterion) {
     let hot = [1_000, 20_000, 1_000_000].map(|connections| (Populace::hot(connections), vec!["hot"]));
     let drawn = [1_000, 20_000].map(|connections| (Populace::drawn(connections), vec!["zipf", "sparse"]));
-    for (name, is_paid) in [("route", false), ("route_and_pay", true)] {
+    for (name, designs) in [("route", &ROUTE[..]), ("route_and_pay", &ROUTE_AND_PAY[..])] {
         let mut group = criterion.benchmark_group(name);
         load::pace(&mut group);
         // A round takes up to a quarter of a second.
         group.sample_size(10);
         for (populace, publications) in hot.iter().chain(&drawn) {
-            let designs: [(&str, Design); 2] = [("stentor", stentor), ("queue_per_connection", queues)];
             for (design, build) in designs {
                 let mut routing = build(populace);
                 for publication in publications {
                     let window = Window::new(populace, publication);
                     group.throughput(Throughput::Elements(window.deliveries as u64));
                     let parameter = format!("{publication}, {} connections", populace.chosen.len());
-                    group.bench_function(BenchmarkId::new(design, parameter), |bencher| {
-                        bencher.iter_custom(|rounds| {
-                            (0..rounds).map(|_| routing.round(&window.topics, is_paid)).sum()
-                        });
+                    group.bench_function(BenchmarkId::new(*design, parameter), |bencher| {
+                        bencher
+                            .iter_custom(|rounds| (0..rounds).map(|_| routing.round(&window.topics)).sum());
                     });
                 }
             }
@@ -62,8 +70,7 @@ struct Window {
 
 impl Window {
     fn new(populace: &Populace, publication: &str) -> Self {
-        let mut subscribers = vec![0; populace.topics.len()];
-        populace.chosen.iter().flatten().for_each(|topic| subscribers[*topic] += 1);
+        let subscribers = subscribers(populace);
         let (mut zipf, mut random) = (Zipf::new(2), Rng::with_seed(3));
         let mut window = Self { topics: Vec::new(), deliveries: 0 };
         while window.topics.len() < LOG_FRAMES_MAX && window.deliveries < DELIVERIES_MAX {
@@ -73,19 +80,38 @@ impl Window {
                 _ => random.usize(..populace.topics.len()),
             };
             window.topics.push(topic);
-            window.deliveries += subscribers[topic];
+            window.deliveries += subscribers[topic].len();
         }
         window
     }
 }
 
-/// Either design.
-trait Routing {
-    /// One window routed, then paid; how long the first took, or both.
-    fn round(&mut self, topics: &[usize], is_paid: bool) -> Duration;
+/// The connections of each topic.
+fn subscribers(populace: &Populace) -> Vec<Vec<usize>> {
+    let mut subscribers = vec![Vec::new(); populace.topics.len()];
+    for (connection, chosen) in populace.chosen.iter().enumerate() {
+        chosen.iter().for_each(|topic| subscribers[*topic].push(connection));
+    }
+    subscribers
 }
 
-type Design = fn(&Populace) -> Box<dyn Routing + '_>;
+/// One of the designs.
+trait Routing {
+    /// One window; how long what is in question took.
+    fn round(&mut self, topics: &[usize]) -> Duration;
+}
+
+fn routing(populace: &Populace) -> Box<dyn Routing + '_> {
+    Box::new(harness::Routing::new(&populace.topics, &populace.chosen))
+}
+
+impl Routing for harness::Routing {
+    fn round(&mut self, topics: &[usize]) -> Duration {
+        let took = timed(|| topics.iter().zip(0..).for_each(|(topic, number)| self.route(*topic, number)));
+        black_box(self.take_all());
+        took
+    }
+}
 
 fn stentor(populace: &Populace) -> Box<dyn Routing + '_> {
     let wired = InProcess::with(Limits::default(), populace.connections());
@@ -99,60 +125,84 @@ struct Stentor<'a> {
 }
 
 impl Routing for Stentor<'_> {
-    fn round(&mut self, topics: &[usize], is_paid: bool) -> Duration {
+    fn round(&mut self, topics: &[usize]) -> Duration {
         for topic in topics {
             self.wired.sequence(&self.populace.topics[*topic], self.payload.clone());
         }
-        timed(self, is_paid, |this| this.wired.route(), |this| _ = black_box(this.wired.sweep()))
+        timed(|| {
+            self.wired.route();
+            black_box(self.wired.sweep());
+        })
     }
 }
 
-fn queues(populace: &Populace) -> Box<dyn Routing + '_> {
-    let mut subscribers = vec![Vec::new(); populace.topics.len()];
-    for (connection, chosen) in populace.chosen.iter().enumerate() {
-        chosen.iter().for_each(|topic| subscribers[*topic].push(connection));
-    }
-    let queues = vec![Vec::new(); populace.chosen.len()];
-    let frame = frame::frame(frame::TEXT, load::payload().as_bytes());
-    Box::new(QueuePerConnection { subscribers, queues, frame, gathered: Vec::new() })
+fn lists(populace: &Populace) -> Box<dyn Routing + '_> {
+    Box::new(ListPerConnection {
+        subscribers: subscribers(populace),
+        lists: vec![Vec::new(); populace.chosen.len()],
+    })
 }
 
-struct QueuePerConnection {
+struct ListPerConnection {
+    subscribers: Vec<Vec<usize>>,
+    lists: Vec<Vec<u32>>,
+}
+
+impl Routing for ListPerConnection {
+    fn round(&mut self, topics: &[usize]) -> Duration {
+        let took = timed(|| {
+            for (topic, number) in topics.iter().zip(0..) {
+                self.subscribers[*topic].iter().for_each(|connection| self.lists[*connection].push(number));
+            }
+        });
+        self.lists.iter_mut().for_each(Vec::clear);
+        took
+    }
+}
+
+fn queues<const IS_PAID: bool>(populace: &Populace) -> Box<dyn Routing + '_> {
+    Box::new(QueuePerConnection::<IS_PAID> {
+        subscribers: subscribers(populace),
+        queues: vec![Vec::new(); populace.chosen.len()],
+        frame: frame::frame(frame::TEXT, load::payload().as_bytes()),
+        gathered: Vec::new(),
+    })
+}
+
+struct QueuePerConnection<const IS_PAID: bool> {
     subscribers: Vec<Vec<usize>>,
     queues: Vec<Vec<Bytes>>,
     frame: Vec<u8>,
     gathered: Vec<u8>,
 }
 
-impl Routing for QueuePerConnection {
-    fn round(&mut self, topics: &[usize], is_paid: bool) -> Duration {
+impl<const IS_PAID: bool> Routing for QueuePerConnection<IS_PAID> {
+    fn round(&mut self, topics: &[usize]) -> Duration {
         let messages: Vec<_> = topics.iter().map(|topic| (*topic, Bytes::from(self.frame.clone()))).collect();
-        let route = |this: &mut Self| {
+        let routing = timed(|| {
             for (topic, frame) in &messages {
-                for connection in &this.subscribers[*topic] {
-                    this.queues[*connection].push(frame.clone());
+                for connection in &self.subscribers[*topic] {
+                    self.queues[*connection].push(frame.clone());
                 }
             }
-        };
-        let pay = |this: &mut Self| {
-            for queue in &mut this.queues {
-                this.gathered.clear();
-                queue.drain(..).for_each(|frame| this.gathered.extend_from_slice(&frame));
-                black_box(&this.gathered);
+        });
+        let paying = timed(|| {
+            for queue in &mut self.queues {
+                self.gathered.clear();
+                queue.drain(..).for_each(|frame| self.gathered.extend_from_slice(&frame));
+                black_box(&self.gathered);
             }
-        };
-        timed(self, is_paid, route, pay)
+        });
+        if IS_PAID { routing + paying } else { routing }
     }
 }
 
 /// Benchmarks may ask the clock.
 #[allow(clippy::disallowed_methods)]
-fn timed<T>(state: &mut T, is_paid: bool, route: impl Fn(&mut T), pay: impl Fn(&mut T)) -> Duration {
+fn timed(work: impl FnOnce()) -> Duration {
     let began = Instant::now();
-    route(state);
-    let routed = began.elapsed();
-    pay(state);
-    if is_paid { began.elapsed() } else { routed }
+    work();
+    began.elapsed()
 }
 
 criterion_group!(benches, route);

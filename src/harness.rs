@@ -2,8 +2,10 @@
 //! in virtual time. Not part of the public API.
 
 mod inbox;
+mod routing;
 
 pub use inbox::Inbox;
+pub use routing::Routing;
 
 use crate::clock::Moment;
 use crate::ids::Slot;

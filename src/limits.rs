@@ -11,7 +11,7 @@ pub const TOPIC_BYTES_MAX: usize = 200;
 pub const LOG_FRAMES_MAX: usize = 8_192;
 /// Bytes of a shard's log over all encodings and the frames held by reference. One message may overshoot.
 pub const LOG_BYTES_MAX: usize = 4 << 20;
-/// Frame numbers listed by all slots of a shard together, four bytes each.
+/// Frame numbers listed by all slots of a shard together, two bytes each.
 pub const LOG_LISTED_MAX: usize = 16 << 20;
 
 /// A frame over this size is never copied: it goes by reference and splits a run.
@@ -20,6 +20,8 @@ pub const FRAME_COPIED_BYTES_MAX: usize = 16 << 10;
 pub const GATHER_BYTES_MAX: usize = 256 << 10;
 /// Numbers a slot's list keeps its memory for once it is paid.
 pub const LISTED_KEPT: usize = 64;
+/// Numbers that the larger lists of a shard keep their memory for together once they are paid.
+pub const LISTED_SPARE: usize = 4 << 20;
 /// What an entry of an outbound queue is charged beside its bytes.
 pub const ENTRY_BYTES: usize = 48;
 /// Answers a connection may be owed before it is no longer read.
@@ -138,5 +140,5 @@ const QUEUE_BYTES: usize = 8 << 20;
 const _: () = assert!(QUEUE_FRAMES >= 2 * LOG_FRAMES_MAX && QUEUE_BYTES >= 2 * LOG_BYTES_MAX);
 // A frame that is copied must fit a gathering write, or the write would never be made.
 const _: () = assert!(FRAME_COPIED_BYTES_MAX <= GATHER_BYTES_MAX);
-// Frame numbers wrap: a log may not hold more frames than half their range.
-const _: () = assert!(LOG_FRAMES_MAX < (u32::MAX / 2) as usize);
+// Debts list the low halves of frame numbers, which must tell one frame of a log from another.
+const _: () = assert!(LOG_FRAMES_MAX < u16::MAX as usize);

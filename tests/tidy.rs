@@ -123,7 +123,7 @@ fn the_hot_path_is_short() {
         files += 1;
     }
     assert!(files >= 12, "the list of the hot path has shrunk to {files} files");
-    assert!(lines <= 1_330, "the hot path has {lines} lines of code in {files} files");
+    assert!(lines <= 1_350, "the hot path has {lines} lines of code in {files} files");
 }
 
 /// A bound or a setting without a word on what it buys is a riddle.

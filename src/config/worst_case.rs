@@ -39,7 +39,7 @@ impl WorstCase {
         let message = limits.message_bytes as u64 * 6;
         // A lane keeps the memory it has grown to, up to twice the log's bound.
         let lanes = Encoding::COUNT as u64 * (2 * LOG_BYTES_MAX as u64 + message);
-        let log = lanes + LOG_FRAMES_MAX as u64 * 64 + LOG_LISTED_MAX as u64 * 4;
+        let log = lanes + LOG_FRAMES_MAX as u64 * 64 + LOG_LISTED_MAX as u64 * 2;
         let inbox = limits.inbox_bytes as u64 + message + limits.inbox_frames as u64 * 128;
         let queue = limits.queues_bytes_per_shard as u64 + message;
         let of_all_queues = connections * (limits.queue_bytes as u64 + message + ENTRY_BYTES as u64);

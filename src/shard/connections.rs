@@ -174,10 +174,10 @@ impl Shard {
 
     /// What the slot owes in the log is abandoned.
     pub(super) fn forgive(&mut self, slot: Slot) {
-        let (run, list) = self.debts.take(slot);
-        self.counters.abandoned += u64::from(run.len) + list.len() as u64;
-        run.numbers().chain(list.iter().copied()).for_each(|number| self.log.forgive(number));
-        self.debts.give_back(slot, list);
+        let debt = self.debts.take(slot);
+        self.counters.abandoned += debt.len() as u64;
+        debt.numbers().for_each(|number| self.log.forgive(number));
+        self.debts.give_back(slot, debt);
     }
 
     /// What an operator may want to know of every connection.

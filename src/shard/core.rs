@@ -99,9 +99,7 @@ impl Shard {
         let encodings = topic.encodings();
         let slots = topic.slots();
         let number = self.log.append(message, encodings, slots.len() as u32);
-        for slot in slots {
-            self.debts.owe(*slot, number);
-        }
+        self.debts.owe(slots, number);
         self.counters.routed += slots.len() as u64;
     }
 

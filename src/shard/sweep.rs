@@ -93,28 +93,31 @@ impl Shard {
         while spent < sends
             && let Some(slot) = self.sweep.next()
         {
+            let before = self.sends;
             if self.owes_a_slice(slot) {
                 due[count] = (slot, self.debts.take_run(slot));
                 count += 1;
-                spent += 1;
             } else {
-                let before = self.sends;
                 self.pay(slot, now, sockets);
-                spent += (self.sends - before).max(1);
             }
+            spent += (self.sends - before).max(1);
         }
-        let due = &due[..count];
+        self.pay_slices(&due[..count], now, sockets);
+        spent
+    }
+
+    /// Pays slots a slice of the log each, [`SENDS_PER_YIELD`] of them at most.
+    fn pay_slices(&mut self, due: &[(Slot, Run)], now: Moment, sockets: &mut impl Sockets) {
         let mut offers = [Offer::default(); SENDS_PER_YIELD];
-        for (offer, (slot, run)) in offers.iter_mut().zip(due) {
+        let mut taken = [Taken::Dead; SENDS_PER_YIELD];
+        for ((slot, run), offer) in due.iter().zip(&mut offers) {
             *offer = Offer { slot: *slot, bytes: self.log.slice(self.hot[*slot as usize].encoding, *run) };
         }
-        let mut taken = [Taken::Dead; SENDS_PER_YIELD];
-        sockets.send_all(&offers[..count], &mut taken[..count]);
+        sockets.send_all(&offers[..due.len()], &mut taken);
         let offered = offers.map(|offer| offer.bytes.len());
-        for ((slot, run), (offered, taken)) in due.iter().zip(offered.into_iter().zip(taken)) {
+        for (((slot, run), offered), taken) in due.iter().zip(offered).zip(taken) {
             self.settle(*slot, run.numbers(), Sent { frames: run.len, offered, taken }, now, sockets);
         }
-        spent
     }
 
     /// True exactly when a slot's debt is one piece of the log and its socket may be offered it.
@@ -150,14 +153,12 @@ impl Shard {
         }
         let hot = self.hot[slot as usize];
         if hot.state != State::Open {
-            let (run, list) = self.debts.take(slot);
-            self.defer(slot, run.numbers().chain(list.iter().copied()), 0, now, sockets);
-            self.debts.give_back(slot, list);
+            let debt = self.debts.take(slot);
+            self.defer(slot, debt.numbers(), 0, now, sockets);
+            self.debts.give_back(slot, debt);
         } else if self.owes_a_slice(slot) {
             let run = self.debts.take_run(slot);
-            let bytes = self.log.slice(hot.encoding, run);
-            let sent = Sent { frames: run.len, offered: bytes.len(), taken: sockets.send(slot, bytes) };
-            self.settle(slot, run.numbers(), sent, now, sockets);
+            self.pay_slices(&[(slot, run)], now, sockets);
         } else {
             self.pay_gathered(slot, hot.encoding, now, sockets);
         }
@@ -165,16 +166,14 @@ impl Shard {
 
     /// Pays a debt that is not one slice: copies small frames together, sends large ones from where they are.
     fn pay_gathered(&mut self, slot: Slot, encoding: Encoding, now: Moment, sockets: &mut impl Sockets) {
-        let (run, list) = self.debts.take(slot);
-        let owed = run.len as usize + list.len();
-        let numbers = || run.numbers().chain(list.iter().copied());
+        let debt = self.debts.take(slot);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut paid = 0;
-        while paid < owed {
+        while paid < debt.len() {
             scratch.clear();
             let mut frames = 0;
             let mut large = None;
-            for number in numbers().skip(paid) {
+            for number in debt.numbers().skip(paid) {
                 if let Some(held) = self.log.referenced(encoding, number) {
                     if frames == 0 {
                         large = Some(held.clone());
@@ -191,14 +190,14 @@ impl Shard {
             }
             let bytes = large.as_ref().map_or(&scratch[..], |held| &held.bytes[..]);
             let sent = Sent { frames, offered: bytes.len(), taken: sockets.send(slot, bytes) };
-            let rest = numbers().skip(paid);
+            let rest = debt.numbers().skip(paid);
             paid += frames as usize;
             if !self.settle(slot, rest, sent, now, sockets) {
                 break;
             }
         }
         self.scratch = scratch;
-        self.debts.give_back(slot, list);
+        self.debts.give_back(slot, debt);
     }
 
     /// Books what the socket did with the first of `numbers`; false when the slot is not `Open` any more, with
