@@ -2,6 +2,8 @@
 
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::message::Encoding;
+use crate::protocol::class::Terms;
+use crate::protocol::outcome::Grant;
 use crate::protocol::topic::TopicName;
 use crate::shard::debts::Debts;
 use crate::shard::topics::Topics;
@@ -22,7 +24,9 @@ impl Routing {
         for (slot, chosen) in connections.iter().enumerate() {
             debts.admit(slot as Slot);
             for topic in chosen {
-                topics.join(*topic as TopicId, &names[*topic], Epoch(0), 0, slot as Slot, Encoding::Raw);
+                let id = *topic as TopicId;
+                let grant = Grant { id, epoch: Epoch(0), seq: 0, terms: Terms::default(), recovered: None };
+                topics.join(&names[*topic], &grant, slot as Slot, Encoding::Raw);
             }
         }
         Self { topics, debts, debtors: Vec::new() }

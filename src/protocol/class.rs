@@ -1,12 +1,30 @@
 //! Classes of data: what a topic's subscribers may expect of it when they fall behind.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The class of a topic; each has its policy in `shard/policy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Class {
     /// Trades, alerts, chat: every message counts. Past its limit a connection closes with 4001.
     #[default]
     Event,
+    /// Best bid and ask, tickers: behind a full socket the newest replaces the one that waits, counted.
+    State,
+    /// Increments of a book: past its limit what waits is dropped, and a snapshot brings the subscriber up to date.
+    Delta,
+    /// Pulses: past its limit the oldest are skipped, and a gap notice says which.
+    BestEffort,
+}
+
+/// On what terms a topic is subscribed to: its class, and the limits that its rule sets below the connection's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) class: Class,
+    /// Frames of the topic that one connection's queue may hold.
+    pub(crate) queue_frames: Option<usize>,
+    /// Bytes of the topic that one connection's queue may hold.
+    pub(crate) queue_bytes: Option<usize>,
+    /// Seconds that a frame of the topic may wait in it.
+    pub(crate) queue_age_s: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! What became of what was asked: places in a topic's history, and refusals.
 
+use super::class::Terms;
 use super::topic::TopicName;
 use crate::ids::{Epoch, TopicId};
 
@@ -38,6 +39,7 @@ pub(crate) struct Grant {
     pub(crate) epoch: Epoch,
     /// The topic's head: the next message has the number after it.
     pub(crate) seq: u64,
+    pub(crate) terms: Terms,
     /// Answer to `since`, where one was given.
     pub(crate) recovered: Option<Recovery>,
 }

@@ -154,8 +154,8 @@ fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
         Some(Recovery::Epoch) => (Some(false), Some("epoch")),
         Some(Recovery::NoHistory { .. }) => (Some(false), Some("none")),
     };
-    let (epoch, seq) = (grant.epoch.to_string(), grant.seq);
-    Some(Subscription { topic: &outcome.topic, class: Class::Event, epoch, seq, recovered, reason })
+    let (class, epoch, seq) = (grant.terms.class, grant.epoch.to_string(), grant.seq);
+    Some(Subscription { topic: &outcome.topic, class, epoch, seq, recovered, reason })
 }
 
 /// The answer to an unsubscribe: the topics that are left, whether or not they were subscribed.

@@ -4,7 +4,6 @@ use super::core::{Now, Outbox, Sequencer};
 use super::request::{Delivery, Question, SequencerCounters, Subscribed, TopicReport, Unsubscribed};
 use super::topics::Topic;
 use crate::ids::ConnectionId;
-use crate::protocol::class::Class;
 use crate::protocol::operation::{Since, Wish};
 use crate::protocol::outcome::{Grant, Outcome, Recovery, Refusal};
 use crate::protocol::reply::Tag;
@@ -24,7 +23,8 @@ impl Sequencer {
                 None => Err(Refusal::Topics),
                 Some((id, topic)) => {
                     let recovered = wish.since.map(|since| recovery(topic, since));
-                    let grant = Grant { id, epoch: topic.epoch, seq: topic.seq, recovered };
+                    let grant =
+                        Grant { id, epoch: topic.epoch, seq: topic.seq, terms: topic.terms, recovered };
                     self.topics.join(id, connection.shard);
                     Ok(grant)
                 }
@@ -82,7 +82,7 @@ fn recovery(topic: &Topic, since: Since) -> Recovery {
 fn report(topic: &Topic) -> TopicReport {
     TopicReport {
         topic: topic.name.clone(),
-        class: Class::Event,
+        class: topic.terms.class,
         epoch: topic.epoch.to_string(),
         seq: topic.seq,
         subscribers: topic.subscribers(),

@@ -6,6 +6,7 @@
 
 use crate::clock::Moment;
 use crate::ids::{Epoch, ShardId, TopicId};
+use crate::protocol::class::Terms;
 use crate::protocol::topic::TopicName;
 use slab::Slab;
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub(crate) struct Topic {
     pub(crate) epoch: Epoch,
     /// The number of the newest message; 0 before the first.
     pub(crate) seq: u64,
+    pub(crate) terms: Terms,
     /// Subscriptions granted and not yet left, by shard.
     wants: Box<[u32]>,
     /// When it was last published to, subscribed or left.
@@ -138,8 +140,10 @@ impl Topics {
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
         let wants = vec![0; self.shards].into_boxed_slice();
-        let id =
-            self.table.insert(Topic { name: name.clone(), epoch, seq: 0, wants, touched: now }) as TopicId;
+        let name_kept = name.clone();
+        let terms = Terms::default();
+        let topic = Topic { name: name_kept, epoch, seq: 0, terms, wants, touched: now };
+        let id = self.table.insert(topic) as TopicId;
         self.names.insert(name.clone(), id);
         Some(id)
     }

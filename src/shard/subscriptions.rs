@@ -5,7 +5,6 @@ use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
-use crate::protocol::class::Class;
 use crate::protocol::outcome::{Outcome, Refusal};
 use crate::protocol::reply::{self, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
@@ -34,7 +33,7 @@ impl Shard {
                 Err(at) => {
                     writer.subscriptions.insert(at, grant.id);
                     let encoding = self.hot[slot as usize].encoding;
-                    self.topics.join(grant.id, &outcome.topic, grant.epoch, grant.seq, slot, encoding);
+                    self.topics.join(&outcome.topic, &grant, slot, encoding);
                     self.counters.subscriptions += 1;
                 }
             }
@@ -128,7 +127,7 @@ impl Shard {
         let subscriptions: Vec<_> = topics
             .map(|topic| Subscription {
                 topic: &topic.name,
-                class: Class::Event,
+                class: topic.terms.class,
                 epoch: topic.epoch.to_string(),
                 seq: topic.seq,
                 recovered: None,

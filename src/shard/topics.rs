@@ -6,6 +6,8 @@
 
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::message::Encoding;
+use crate::protocol::class::Terms;
+use crate::protocol::outcome::Grant;
 use crate::protocol::topic::TopicName;
 
 /// Changes a topic may collect however few its subscribers.
@@ -18,6 +20,7 @@ pub(crate) struct Topic {
     pub(crate) epoch: Epoch,
     /// The topic's head as this shard has seen it.
     pub(crate) seq: u64,
+    pub(crate) terms: Terms,
     slots: Vec<Slot>,
     /// Joins (`true`) and leaves since the last merge, in order: the last one for a slot wins.
     changes: Vec<(Slot, bool)>,
@@ -86,24 +89,22 @@ impl Topics {
         self.table.get_mut(id as usize)?.as_deref_mut()
     }
 
-    /// One subscriber more; `name`, `epoch` and `seq` are those of the grant.
-    pub(crate) fn join(
-        &mut self,
-        id: TopicId,
-        name: &TopicName,
-        epoch: Epoch,
-        seq: u64,
-        slot: Slot,
-        encoding: Encoding,
-    ) {
-        let at = id as usize;
+    /// One subscriber more.
+    pub(crate) fn join(&mut self, name: &TopicName, grant: &Grant, slot: Slot, encoding: Encoding) {
+        let at = grant.id as usize;
         if at >= self.table.len() {
             self.table.resize_with(at + 1, || None);
         }
         let topic = self.table[at].get_or_insert_with(|| {
-            let name = name.clone();
-            let (slots, changes) = (Vec::new(), Vec::new());
-            Box::new(Topic { name, epoch, seq, slots, changes, encodings: [0; Encoding::COUNT] })
+            Box::new(Topic {
+                name: name.clone(),
+                epoch: grant.epoch,
+                seq: grant.seq,
+                terms: grant.terms,
+                slots: Vec::new(),
+                changes: Vec::new(),
+                encodings: [0; Encoding::COUNT],
+            })
         });
         topic.change(slot, true);
         topic.encodings[encoding as usize] += 1;
@@ -133,11 +134,15 @@ impl Topics {
 mod tests {
     use super::*;
 
+    fn grant(id: TopicId) -> Grant {
+        Grant { id, epoch: Epoch(1), seq: 0, terms: Terms::default(), recovered: None }
+    }
+
     fn topics_with(slots: &[Slot]) -> Topics {
         let mut topics = Topics::default();
         let name = TopicName::try_from("t").unwrap();
         for slot in slots {
-            topics.join(5, &name, Epoch(1), 0, *slot, Encoding::Raw);
+            topics.join(&name, &grant(5), *slot, Encoding::Raw);
         }
         topics
     }
@@ -149,8 +154,8 @@ mod tests {
         topics.leave(5, 7, Encoding::Raw);
         topics.leave(5, 9, Encoding::Raw);
         let name = TopicName::try_from("t").unwrap();
-        topics.join(5, &name, Epoch(1), 0, 9, Encoding::Combined);
-        topics.join(5, &name, Epoch(1), 0, 1, Encoding::Raw);
+        topics.join(&name, &grant(5), 9, Encoding::Combined);
+        topics.join(&name, &grant(5), 1, Encoding::Raw);
         let topic = topics.get_mut(5).unwrap();
         assert_eq!(topic.slots(), [1, 3, 9]);
         assert_eq!(topic.encodings(), [true, true, false, false, false]);

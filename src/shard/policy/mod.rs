@@ -25,6 +25,6 @@ pub(crate) trait Policy {
 /// The policy of a class.
 pub(crate) fn of(class: Class) -> &'static dyn Policy {
     match class {
-        Class::Event => &event::Event,
+        Class::Event | Class::State | Class::Delta | Class::BestEffort => &event::Event,
     }
 }
