@@ -57,6 +57,8 @@ const SHARD: &[Of<Counters>] = &[
     ("subscriptions", "Subscriptions now", false, |c| c.subscriptions),
     ("routed", "Subscribers at each message's place, summed", true, |c| c.routed),
     ("delivered", "Deliveries whose last byte the kernel took", true, |c| c.delivered),
+    ("conflated", "Deliveries whose place a newer message of their topic took", true, |c| c.conflated),
+    ("skipped", "Deliveries taken back or left out behind a full socket", true, |c| c.skipped),
     ("abandoned", "Deliveries that died with their connection", true, |c| c.abandoned),
     ("pending", "Deliveries in the log and in queues now", false, |c| c.pending),
     ("sent_bytes", "Bytes the kernel took", true, |c| c.bytes),

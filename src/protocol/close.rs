@@ -17,6 +17,8 @@ impl CloseCode {
     pub const RESTART: Self = Self(1012);
     /// Behind its limits; the reason names the last sequence delivered.
     pub const SLOW_CONSUMER: Self = Self(4001);
+    /// Of a topic there is neither what is missing nor a snapshot to begin from.
+    pub const CANNOT_RESUME: Self = Self(4002);
     /// Nothing came from the client for too long, not even a pong.
     pub const NO_PONG: Self = Self(4003);
     /// Operations come faster than the limit.
@@ -37,6 +39,8 @@ pub enum Reason {
     Socket,
     /// Behind its limits (4001).
     SlowConsumer,
+    /// Too far behind on a topic of which there is no snapshot (4002).
+    CannotResume,
     /// Silent for too long (4003).
     NoPong,
     /// Broke RFC 6455 (1002, 1007).
@@ -55,13 +59,14 @@ pub enum Reason {
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// Every reason, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Client,
         Self::Socket,
         Self::SlowConsumer,
+        Self::CannotResume,
         Self::NoPong,
         Self::Protocol,
         Self::TooBig,
@@ -77,6 +82,7 @@ impl Reason {
             Self::Client => "client",
             Self::Socket => "socket",
             Self::SlowConsumer => "slow_consumer",
+            Self::CannotResume => "cannot_resume",
             Self::NoPong => "no_pong",
             Self::Protocol => "protocol",
             Self::TooBig => "too_big",
@@ -92,6 +98,7 @@ impl Reason {
         match self {
             Self::Client | Self::Socket => CloseCode::NORMAL,
             Self::SlowConsumer => CloseCode::SLOW_CONSUMER,
+            Self::CannotResume => CloseCode::CANNOT_RESUME,
             Self::NoPong => CloseCode::NO_PONG,
             Self::Protocol => CloseCode::PROTOCOL,
             Self::TooBig => CloseCode::TOO_BIG,

@@ -114,14 +114,6 @@ pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
 /// What the subscriptions of a URL, which are not acked, are told: refusals, and what `since` could not give.
 pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = String> {
     #[derive(Serialize)]
-    struct Gap<'a> {
-        event: &'static str,
-        topic: &'a TopicName,
-        from: u64,
-        to: u64,
-        reason: &'static str,
-    }
-    #[derive(Serialize)]
     struct NewEpoch<'a> {
         event: &'static str,
         topic: &'a TopicName,
@@ -135,9 +127,7 @@ pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = Strin
         }
         Ok(grant) => match grant.recovered? {
             Recovery::Complete => None,
-            Recovery::NoHistory { last } => {
-                Some(json(&Gap { event: "gap", topic, from: last + 1, to: grant.seq, reason: "none" }))
-            }
+            Recovery::NoHistory { last } => Some(gap(topic, last + 1, grant.seq, "none")),
             Recovery::Epoch => {
                 let epoch = grant.epoch.to_string();
                 Some(json(&NewEpoch { event: "epoch", topic, epoch, seq: grant.seq }))
@@ -257,6 +247,41 @@ pub(crate) fn heartbeat<'a>(heads: impl Iterator<Item = (&'a TopicName, u64)>) -
         seq: BTreeMap<&'a str, u64>,
     }
     json(&Heartbeat { event: "heartbeat", seq: heads.map(|(topic, seq)| (topic.as_str(), seq)).collect() })
+}
+
+/// Messages of a topic that will not come, for good.
+pub(crate) fn gap(topic: &TopicName, from: u64, to: u64, reason: &'static str) -> String {
+    #[derive(Serialize)]
+    struct Gap<'a> {
+        event: &'static str,
+        topic: &'a TopicName,
+        from: u64,
+        to: u64,
+        reason: &'static str,
+    }
+    json(&Gap { event: "gap", topic, from, to, reason })
+}
+
+/// The connection does not take what it is sent as fast as it comes: so many frames wait.
+pub(crate) fn slow(behind: usize) -> String {
+    format!(r#"{{"event":"slow","behind":{behind}}}"#)
+}
+
+/// Nothing waits any more; of each topic so many messages were replaced by a newer one since this was last said.
+pub(crate) fn caught_up<'a>(conflated: impl Iterator<Item = (&'a TopicName, u64)>) -> String {
+    #[derive(Serialize)]
+    struct CaughtUp<'a> {
+        event: &'static str,
+        conflated: BTreeMap<&'a str, u64>,
+    }
+    let conflated = conflated.map(|(topic, count)| (topic.as_str(), count)).collect();
+    json(&CaughtUp { event: "caught_up", conflated })
+}
+
+/// The reason of a 4002: of which topic there is neither what is missing nor a snapshot.
+pub(crate) fn cannot_resume(topic: &TopicName) -> String {
+    let whole = format!("cannot resume topic={topic}");
+    if whole.len() <= REASON_BYTES_MAX { whole } else { "cannot resume".to_owned() }
 }
 
 /// The reason of a 4001: where to resume, as `since` takes it.

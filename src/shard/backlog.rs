@@ -1,20 +1,17 @@
-//! Behind a full socket: frames move from the log into the writer's bounded queue, the writer's task drains it,
-//! and past its bounds the policy of the topic's class runs.
+//! Behind a full socket: frames move from the log into the writer's bounded queue, and the writer's task drains it.
 //!
-//! What becomes of whom: a queue over its frames or bytes is first offered to the socket once more; a shard over
-//! its bytes gives up the connection furthest behind; a connection closed as slow has its queue dropped, the
-//! begun frame finished, and the close frame sent.
+//! What does not fit is the business of `overflow.rs`. A shard over its bytes gives up the connection furthest
+//! behind.
 
 use super::core::Shard;
-use super::outbound::{Control, Entry};
-use super::policy::{self, Verdict};
+use super::outbound::{Control, Data, Entry};
+use super::policy;
 use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
-use crate::limits::{ENTRY_BYTES, GATHER_BYTES_MAX};
-use crate::protocol::class::Class;
+use crate::limits::GATHER_BYTES_MAX;
+use crate::protocol::class::Terms;
 use crate::protocol::close::Reason;
-use crate::protocol::reply;
 
 impl Shard {
     /// Moves frames of the log into the slot's queue; of the first ones the kernel already has `taken` bytes.
@@ -33,84 +30,52 @@ impl Shard {
                 taken -= len;
                 self.hot[slot as usize].sent += 1;
             } else if self.makes_room(slot, number, len, now, sockets) {
-                let frame = self.log.frame(number);
-                let held = self.log.hold(encoding, number);
-                self.log.forgive(number);
-                let entry = Entry::Data { held, topic: frame.topic, seq: frame.seq };
-                self.enqueue(slot, entry, std::mem::take(&mut taken));
-            } else {
-                self.abandon(number);
+                self.take_in(slot, number, std::mem::take(&mut taken), now);
             }
         }
+        self.warn(slot);
         self.bound_the_shard(now, sockets);
     }
 
+    /// Queues a frame of the log, or puts it in the place of the one of its topic that waits.
+    fn take_in(&mut self, slot: Slot, number: u32, begun: usize, now: Moment) {
+        let frame = self.log.frame(number);
+        let held = self.log.hold(self.hot[slot as usize].encoding, number);
+        self.log.forgive(number);
+        let terms = self.terms(frame.topic);
+        let data = Data {
+            held,
+            topic: frame.topic,
+            seq: frame.seq,
+            class: terms.class,
+            indexed: terms != Terms::default(),
+            since_s: now.secs(),
+        };
+        let writer = &mut self.writers[slot as usize];
+        let Some(queue) = &mut writer.outbound else { return };
+        let newer = if begun == 0 && policy::of(terms.class).conflates() {
+            queue.conflate(data, &mut self.queued)
+        } else {
+            Some(data)
+        };
+        match newer {
+            Some(data) => queue.push(Entry::Data(data), begun, &mut self.queued),
+            None => {
+                writer.conflated += 1;
+                self.counters.conflated += 1;
+            }
+        }
+    }
+
+    /// On what terms a topic is subscribed to here.
+    pub(super) fn terms(&self, topic: TopicId) -> Terms {
+        self.topics.get(topic).map_or_else(Terms::default, |topic| topic.terms)
+    }
+
+    /// Dies with its connection.
     pub(super) fn abandon(&mut self, number: u32) {
         self.log.forgive(number);
         self.counters.abandoned += 1;
-    }
-
-    /// True when the blocked slot's queue may take the frame; otherwise its policy has run.
-    fn makes_room(
-        &mut self,
-        slot: Slot,
-        number: u32,
-        len: usize,
-        now: Moment,
-        sockets: &mut impl Sockets,
-    ) -> bool {
-        let fits = |shard: &Self| {
-            let limits = &shard.limits;
-            let queue = shard.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
-            queue.is_some_and(|queue| {
-                queue.is_empty()
-                    || (queue.frames() < limits.queue_frames
-                        && queue.bytes() + len + ENTRY_BYTES <= limits.queue_bytes)
-            })
-        };
-        if self.hot[slot as usize].state != State::Blocked {
-            return false;
-        }
-        if fits(self) {
-            return true;
-        }
-        self.write_queue(slot, now, sockets);
-        if self.hot[slot as usize].state != State::Blocked || fits(self) {
-            return self.hot[slot as usize].state == State::Blocked;
-        }
-        let frame = self.log.frame(number);
-        let Some(queue) = &self.writers[slot as usize].outbound else { return false };
-        let Verdict::Close { last } = policy::of(Class::Event).overflow(queue, frame.topic, frame.seq);
-        self.close_slow(slot, frame.topic, last, now, sockets);
-        false
-    }
-
-    /// Closes a slow consumer: the queue is dropped, the begun frame finished, the close frame sent.
-    fn close_slow(&mut self, slot: Slot, topic: TopicId, last: u64, now: Moment, sockets: &mut impl Sockets) {
-        let text = self.topics.get(topic).map_or_else(
-            || "slow consumer".to_owned(),
-            |topic| reply::slow_consumer(&topic.name, topic.epoch, last),
-        );
-        self.forgive(slot);
-        if let Some(queue) = &mut self.writers[slot as usize].outbound {
-            self.counters.abandoned += queue.abandon(&mut self.queued);
-        }
-        self.close_with(slot, Reason::SlowConsumer, Reason::SlowConsumer.code(), &text, now, sockets);
-    }
-
-    /// Closes a blocked slot that is too far behind, naming the last message it will have received.
-    pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
-        let Some(queue) = &self.writers[slot as usize].outbound else { return };
-        let last = queue.iter().find_map(|(entry, begun)| match entry {
-            Entry::Data { topic, seq, .. } if begun == 0 => Some((*topic, *seq - 1)),
-            _ => None,
-        });
-        let begun = queue.iter().find_map(|(entry, _)| match entry {
-            Entry::Data { topic, seq, .. } => Some((*topic, *seq)),
-            Entry::Control { .. } => None,
-        });
-        let (topic, last) = last.or(begun).unwrap_or((TopicId::MAX, 0));
-        self.close_slow(slot, topic, last, now, sockets);
     }
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.
@@ -128,6 +93,9 @@ impl Shard {
     pub(crate) fn drain(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) -> bool {
         self.pay(slot, now, sockets);
         self.write_queue(slot, now, sockets);
+        if self.tell_caught_up(slot) {
+            self.write_queue(slot, now, sockets);
+        }
         let Some(writer) = self.writers.get_mut(slot as usize) else { return true };
         if !writer.outbound.as_ref().is_some_and(|queue| queue.is_empty()) {
             return writer.outbound.is_none();
@@ -142,7 +110,7 @@ impl Shard {
     }
 
     /// Writes from the queue until it is empty or the socket full.
-    fn write_queue(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+    pub(super) fn write_queue(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let mut scratch = std::mem::take(&mut self.scratch);
         while let Some(queue) =
             self.writers.get_mut(slot as usize).and_then(|writer| writer.outbound.as_mut())
@@ -167,8 +135,9 @@ impl Shard {
             }
             let (mut delivered, mut controls) = (0, Vec::<Control>::new());
             queue.advance(taken, &mut self.queued, |entry| match entry {
-                Entry::Data { .. } => delivered += 1,
+                Entry::Data(_) => delivered += 1,
                 Entry::Control { kind, .. } => controls.push(kind),
+                Entry::Gone => {}
             });
             self.counters.delivered += delivered;
             self.hot[slot as usize].sent += delivered;

@@ -5,7 +5,7 @@
 //! 1. Deliveries are handled in the order of the FIFO. A subscription holds from its answer on.
 //! 2. A connection gets its frames in that order, each once, or is closed; frames from outside the log come
 //!    after what the log still owes it, except pings and pongs.
-//! 3. `routed = delivered + abandoned + pending` at all times.
+//! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times.
 //! 4. Nothing here waits: a full socket gets a queue, a full queue its policy.
 //!
 //! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects` and `leaves`.

@@ -38,6 +38,10 @@ pub(crate) struct Counters {
     pub(crate) routed: u64,
     /// Deliveries whose last byte the kernel took, total.
     pub(crate) delivered: u64,
+    /// Deliveries whose place a newer message of their topic took, total.
+    pub(crate) conflated: u64,
+    /// Deliveries taken back or left out behind a full socket, told by a gap, total.
+    pub(crate) skipped: u64,
     /// Deliveries that died with their connection, total.
     pub(crate) abandoned: u64,
     /// Deliveries in the log or in queues now.

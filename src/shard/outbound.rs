@@ -3,13 +3,23 @@
 //! Frames are held by reference, one copy for all queues, with the offset into the first: a frame that has
 //! begun is always finished. A connection is charged every frame in full, the shard each frame once while any
 //! queue holds it; every entry costs both [`ENTRY_BYTES`] more.
+//!
+//! Messages of topics whose policy may take them back, or that have limits of their own, are indexed: each has a
+//! position, which it keeps when others before it are taken back.
 
+use super::waiting::{Gap, Waiting};
 use crate::clock::Moment;
 use crate::ids::TopicId;
 use crate::limits::ENTRY_BYTES;
+use crate::protocol::class::Class;
 use crate::shard::log::Held;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
+
+/// Entries taken back that a queue may hold beside as many others.
+const GONE_KEPT: usize = 64;
+/// Position of the first entry: entries may come before it.
+const MIDDLE: u64 = u64::MAX / 2;
 
 /// What a frame from outside the log is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +28,8 @@ pub(crate) enum Control {
     Answer,
     /// A handshake's answer, a notice, a heartbeat.
     Notice,
+    /// What of a topic will not come; it stands before the topic's next message.
+    Gap(TopicId),
     /// A question whether the client is there; it need not wait for what is owed.
     Ping,
     /// Of pongs one is owed at a time: the newest.
@@ -26,18 +38,37 @@ pub(crate) enum Control {
     Close,
 }
 
+/// One message waiting.
+#[derive(Debug)]
+pub(crate) struct Data {
+    pub(crate) held: Rc<Held>,
+    pub(crate) topic: TopicId,
+    pub(crate) seq: u64,
+    pub(crate) class: Class,
+    /// Whether its topic is indexed.
+    pub(crate) indexed: bool,
+    /// Second of the clock when it came.
+    pub(crate) since_s: u32,
+}
+
 /// One frame waiting.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    Data { held: Rc<Held>, topic: TopicId, seq: u64 },
-    Control { bytes: Vec<u8>, kind: Control },
+    Data(Data),
+    Control {
+        bytes: Vec<u8>,
+        kind: Control,
+    },
+    /// A message that was taken back.
+    Gone,
 }
 
 impl Entry {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Data { held, .. } => &held.bytes,
+            Self::Data(data) => &data.held.bytes,
             Self::Control { bytes, .. } => bytes,
+            Self::Gone => &[],
         }
     }
 }
@@ -57,22 +88,45 @@ pub(crate) struct Total {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     entries: VecDeque<Entry>,
+    /// Position of the first of them.
+    first: u64,
     /// Bytes of the first entry that the kernel has taken.
     begun: usize,
     /// Charged to the connection.
     bytes: usize,
+    frames: usize,
+    /// Messages, and how many of these are of class `state`.
+    data: usize,
+    states: usize,
+    index: HashMap<TopicId, Waiting>,
+    /// Messages replaced by a newer one, by topic, that the client has not been told of.
+    conflated: BTreeMap<TopicId, u64>,
     /// When the socket last took a byte.
     pub(crate) progress: Moment,
+    /// True exactly when the client has been told that it is behind.
+    pub(crate) is_warned: bool,
 }
 
 impl Outbound {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { entries: VecDeque::new(), begun: 0, bytes: 0, progress: now }
+        Self {
+            entries: VecDeque::new(),
+            first: MIDDLE,
+            begun: 0,
+            bytes: 0,
+            frames: 0,
+            data: 0,
+            states: 0,
+            index: HashMap::new(),
+            conflated: BTreeMap::new(),
+            progress: now,
+            is_warned: false,
+        }
     }
 
     /// Frames waiting.
     pub(crate) fn frames(&self) -> usize {
-        self.entries.len()
+        self.frames
     }
 
     /// Bytes charged for them.
@@ -81,7 +135,12 @@ impl Outbound {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.frames == 0
+    }
+
+    /// True exactly when every message that waits may wait for ever: it will be replaced by a newer one.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.data > 0 && self.states == self.data
     }
 
     /// The frames waiting, each with how many of its bytes have gone.
@@ -89,33 +148,110 @@ impl Outbound {
         self.entries.iter().enumerate().map(|(at, entry)| (entry, if at == 0 { self.begun } else { 0 }))
     }
 
+    /// What waits of an indexed topic.
+    pub(crate) fn waiting(&self, topic: TopicId) -> Option<&Waiting> {
+        self.index.get(&topic)
+    }
+
+    /// Of each indexed topic the oldest message that has not begun.
+    pub(crate) fn oldest(&self) -> impl Iterator<Item = &Data> {
+        self.index.values().filter_map(|waiting| match &self.entries[self.at(waiting.oldest()?)] {
+            Entry::Data(data) => Some(data),
+            _ => None,
+        })
+    }
+
     /// Adds a frame of which the kernel has already taken `begun` bytes; only the first may have begun.
     pub(crate) fn push(&mut self, entry: Entry, begun: usize, total: &mut Total) {
-        debug_assert!(begun == 0 || self.entries.is_empty(), "only the first frame may have begun");
-        if self.entries.is_empty() {
+        debug_assert!(begun == 0 || self.is_empty(), "only the first frame may have begun");
+        if self.is_empty() {
+            self.entries.clear();
             self.begun = begun;
         }
-        self.bytes += entry.bytes().len() + ENTRY_BYTES;
-        charge(&entry, total);
+        let position = self.first + self.entries.len() as u64;
+        if let Entry::Data(data) = &entry
+            && data.indexed
+            && begun == 0
+        {
+            self.index.entry(data.topic).or_default().push(position, data.held.bytes.len());
+        }
+        self.count(&entry, total);
         self.entries.push_back(entry);
+    }
+
+    /// Adds a frame before all others, but behind one that has begun.
+    pub(crate) fn push_first(&mut self, entry: Entry, total: &mut Total) {
+        self.count(&entry, total);
+        let begun = if self.begun > 0 { self.entries.pop_front() } else { None };
+        self.entries.push_front(entry);
+        if let Some(begun) = begun {
+            self.entries.push_front(begun);
+        }
+        self.first -= 1;
     }
 
     /// Puts a newer pong in the place of one that waits and has not begun; `None` when there was one.
     pub(crate) fn replace_pong(&mut self, bytes: Vec<u8>, total: &mut Total) -> Option<Vec<u8>> {
         let skip = usize::from(self.begun > 0);
-        let waiting = self.entries.iter_mut().skip(skip).find_map(|entry| match entry {
-            Entry::Control { bytes, kind: Control::Pong } => Some(bytes),
+        let is_pong = |entry: &Entry| matches!(entry, Entry::Control { kind: Control::Pong, .. });
+        let Some(at) = self.entries.iter().skip(skip).position(is_pong) else { return Some(bytes) };
+        self.put(at + skip, Entry::Control { bytes, kind: Control::Pong }, total);
+        None
+    }
+
+    /// Puts a message in the place of the one of its topic that waits, and counts that; `None` when there was one.
+    pub(crate) fn conflate(&mut self, newer: Data, total: &mut Total) -> Option<Data> {
+        let Some(waiting) = self.index.get_mut(&newer.topic) else { return Some(newer) };
+        let Some(position) = waiting.oldest() else { return Some(newer) };
+        waiting.bytes = newer.held.bytes.len();
+        *self.conflated.entry(newer.topic).or_default() += 1;
+        self.put(self.at(position), Entry::Data(newer), total);
+        None
+    }
+
+    /// What was conflated since this was last asked, by topic.
+    pub(crate) fn take_conflated(&mut self) -> BTreeMap<TopicId, u64> {
+        std::mem::take(&mut self.conflated)
+    }
+
+    /// Takes the oldest message of an indexed topic back; its number, and where it stood.
+    pub(crate) fn take_back(&mut self, topic: TopicId, total: &mut Total) -> Option<(u64, u64)> {
+        let position = self.index.get(&topic)?.oldest()?;
+        let at = self.at(position);
+        self.unindex(at);
+        match self.put(at, Entry::Gone, total) {
+            Entry::Data(data) => Some((data.seq, position)),
             _ => None,
-        });
-        match waiting {
-            Some(pong) => {
-                self.bytes = self.bytes + bytes.len() - pong.len();
-                total.bytes = total.bytes + bytes.len() - pong.len();
-                *pong = bytes;
-                None
-            }
-            None => Some(bytes),
         }
+    }
+
+    /// Tells that messages `from` to `to` of a topic will not come: in the notice of a gap that waits and ends
+    /// where this begins, or in one of its own, where a message was taken back, or behind everything. `notice` gives
+    /// the frame for a range.
+    pub(crate) fn tell_gap(
+        &mut self,
+        topic: TopicId,
+        at: Option<u64>,
+        (from, to): (u64, u64),
+        notice: impl Fn(u64, u64) -> Vec<u8>,
+        total: &mut Total,
+    ) {
+        let waits = self.index.entry(topic).or_default().gap;
+        let grows = waits.filter(|gap| gap.to + 1 == from);
+        let from = grows.map_or(from, |gap| gap.from);
+        let entry = Entry::Control { bytes: notice(from, to), kind: Control::Gap(topic) };
+        let position = match grows.map(|gap| gap.position).or(at) {
+            Some(position) => {
+                self.put(self.at(position), entry, total);
+                position
+            }
+            None => {
+                self.push(entry, 0, total);
+                self.first + self.entries.len() as u64 - 1
+            }
+        };
+        self.index.entry(topic).or_default().gap = Some(Gap { position, from, to });
+        self.compact();
     }
 
     /// Copies what waits, from the first byte not taken, until `scratch` holds `max`. At least one frame.
@@ -135,11 +271,13 @@ impl Outbound {
         while let Some(first) = self.entries.front() {
             let rest = first.bytes().len() - self.begun;
             if taken < rest {
+                if self.begun == 0 && taken > 0 {
+                    self.unindex(0);
+                }
                 self.begun += taken;
                 return;
             }
             taken -= rest;
-            self.begun = 0;
             if let Some(entry) = self.pop(total) {
                 done(entry);
             }
@@ -148,55 +286,139 @@ impl Outbound {
 
     /// Lets every frame go that has not begun; returns how many of them were data.
     pub(crate) fn abandon(&mut self, total: &mut Total) -> u64 {
-        let kept = if self.begun > 0 { self.entries.pop_front() } else { None };
-        let mut data = 0;
-        while let Some(entry) = self.pop(total) {
-            data += u64::from(matches!(entry, Entry::Data { .. }));
+        let (before, begun) = (self.data, std::mem::take(&mut self.begun));
+        let kept = if begun > 0 { self.entries.pop_front() } else { None };
+        self.first += u64::from(kept.is_some());
+        while self.pop(total).is_some() {}
+        if let Some(kept) = kept {
+            self.entries.push_front(kept);
+            self.first -= 1;
+            self.begun = begun;
         }
-        self.entries.extend(kept);
-        data
+        (before - self.data) as u64
     }
 
     /// Lets everything go; returns how many frames were data.
     pub(crate) fn clear(&mut self, total: &mut Total) -> u64 {
-        self.begun = 0;
-        self.abandon(total)
+        let data = self.data as u64;
+        while self.pop(total).is_some() {}
+        data
     }
 
     fn pop(&mut self, total: &mut Total) -> Option<Entry> {
+        if self.begun == 0 && !self.entries.is_empty() {
+            self.unindex(0);
+        }
         let entry = self.entries.pop_front()?;
-        self.bytes -= entry.bytes().len() + ENTRY_BYTES;
-        release(&entry, total);
+        self.begun = 0;
+        self.first += 1;
+        self.uncount(&entry, total);
         Some(entry)
     }
-}
 
-fn charge(entry: &Entry, total: &mut Total) {
-    total.frames += 1;
-    total.bytes += ENTRY_BYTES;
-    match entry {
-        Entry::Control { bytes, .. } => total.bytes += bytes.len(),
-        Entry::Data { held, .. } => {
-            total.deliveries += 1;
-            if held.queued.replace(held.queued.get() + 1) == 0 {
-                total.bytes += held.bytes.len();
-            }
+    fn at(&self, position: u64) -> usize {
+        (position - self.first) as usize
+    }
+
+    /// Puts an entry in the place of another, which it returns.
+    fn put(&mut self, at: usize, entry: Entry, total: &mut Total) -> Entry {
+        self.count(&entry, total);
+        let before = std::mem::replace(&mut self.entries[at], entry);
+        self.uncount(&before, total);
+        before
+    }
+
+    /// The entry begins, goes or is taken back: from now on it does not wait.
+    fn unindex(&mut self, at: usize) {
+        let position = self.first + at as u64;
+        let topic = match &self.entries[at] {
+            Entry::Data(data) if data.indexed => data.topic,
+            Entry::Control { kind: Control::Gap(topic), .. } => *topic,
+            _ => return,
+        };
+        let Some(waiting) = self.index.get_mut(&topic) else { return };
+        match &self.entries[at] {
+            Entry::Data(data) => waiting.pop(data.held.bytes.len()),
+            _ => waiting.gap = waiting.gap.filter(|gap| gap.position != position),
+        }
+        if waiting.is_idle() {
+            self.index.remove(&topic);
         }
     }
-}
 
-fn release(entry: &Entry, total: &mut Total) {
-    total.frames -= 1;
-    total.bytes -= ENTRY_BYTES;
-    match entry {
-        Entry::Control { bytes, .. } => total.bytes -= bytes.len(),
-        Entry::Data { held, .. } => {
-            total.deliveries -= 1;
-            held.queued.set(held.queued.get() - 1);
-            if held.queued.get() == 0 {
-                total.bytes -= held.bytes.len();
-            }
+    /// Gives up the places of what was taken back once they are most of the queue.
+    fn compact(&mut self) {
+        if self.entries.len() <= 2 * self.frames + GONE_KEPT {
+            return;
         }
+        let gaps: HashMap<_, _> = self.index.drain().filter_map(|(topic, w)| Some((topic, w.gap?))).collect();
+        let skip = usize::from(self.begun > 0);
+        let mut position = self.first;
+        let mut at = 0;
+        let (index, first) = (&mut self.index, self.first);
+        self.entries.retain(|entry| {
+            let old = first + at as u64;
+            at += 1;
+            match entry {
+                Entry::Gone => return false,
+                Entry::Data(data) if data.indexed && at > skip => {
+                    index.entry(data.topic).or_default().push(position, data.held.bytes.len());
+                }
+                Entry::Control { kind: Control::Gap(topic), .. } => {
+                    let moved = gaps.get(topic).filter(|gap| gap.position == old);
+                    let moved = moved.map(|gap| Gap { position, ..*gap });
+                    if moved.is_some() {
+                        index.entry(*topic).or_default().gap = moved;
+                    }
+                }
+                _ => {}
+            }
+            position += 1;
+            true
+        });
+    }
+
+    fn count(&mut self, entry: &Entry, total: &mut Total) {
+        let own = match entry {
+            Entry::Gone => return,
+            Entry::Control { bytes, .. } => bytes.len(),
+            Entry::Data(data) => {
+                total.deliveries += 1;
+                self.data += 1;
+                self.states += usize::from(data.class == Class::State);
+                self.bytes += data.held.bytes.len();
+                if data.held.queued.replace(data.held.queued.get() + 1) == 0 {
+                    total.bytes += data.held.bytes.len();
+                }
+                0
+            }
+        };
+        self.frames += 1;
+        self.bytes += own + ENTRY_BYTES;
+        total.frames += 1;
+        total.bytes += own + ENTRY_BYTES;
+    }
+
+    fn uncount(&mut self, entry: &Entry, total: &mut Total) {
+        let own = match entry {
+            Entry::Gone => return,
+            Entry::Control { bytes, .. } => bytes.len(),
+            Entry::Data(data) => {
+                total.deliveries -= 1;
+                self.data -= 1;
+                self.states -= usize::from(data.class == Class::State);
+                self.bytes -= data.held.bytes.len();
+                data.held.queued.set(data.held.queued.get() - 1);
+                if data.held.queued.get() == 0 {
+                    total.bytes -= data.held.bytes.len();
+                }
+                0
+            }
+        };
+        self.frames -= 1;
+        self.bytes -= own + ENTRY_BYTES;
+        total.frames -= 1;
+        total.bytes -= own + ENTRY_BYTES;
     }
 }
 
@@ -205,12 +427,26 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    fn data(held: &Rc<Held>, seq: u64) -> Entry {
-        Entry::Data { held: held.clone(), topic: 0, seq }
+    fn data(held: &Rc<Held>, topic: TopicId, seq: u64, class: Class) -> Data {
+        Data { held: held.clone(), topic, seq, class, indexed: class != Class::Event, since_s: 0 }
+    }
+
+    fn event(held: &Rc<Held>, seq: u64) -> Entry {
+        Entry::Data(data(held, 0, seq, Class::Event))
     }
 
     fn held(bytes: &[u8]) -> Rc<Held> {
         Rc::new(Held { bytes: bytes.to_vec(), queued: Cell::new(0) })
+    }
+
+    fn written(queue: &Outbound) -> Vec<u8> {
+        let mut scratch = Vec::new();
+        queue.gather(&mut scratch, usize::MAX);
+        scratch
+    }
+
+    fn notice(from: u64, to: u64) -> Vec<u8> {
+        format!("[{from}-{to}]").into_bytes()
     }
 
     #[test]
@@ -219,13 +455,13 @@ mod tests {
         let mut total = Total::default();
         let mut queues = [Outbound::new(Moment::default()), Outbound::new(Moment::default())];
         for queue in &mut queues {
-            queue.push(data(&frame, 1), 0, &mut total);
+            queue.push(event(&frame, 1), 0, &mut total);
         }
         assert_eq!(queues[0].bytes(), 100 + ENTRY_BYTES);
         assert_eq!(total, Total { frames: 2, deliveries: 2, bytes: 100 + 2 * ENTRY_BYTES });
         assert_eq!(queues[0].clear(&mut total), 1);
         assert_eq!(total.bytes, 100 + ENTRY_BYTES);
-        queues[1].advance(100, &mut total, |entry| assert!(matches!(entry, Entry::Data { seq: 1, .. })));
+        queues[1].advance(100, &mut total, |entry| assert!(matches!(entry, Entry::Data(_))));
         assert_eq!(total, Total::default());
     }
 
@@ -234,12 +470,10 @@ mod tests {
         let frame = held(b"abcd");
         let mut total = Total::default();
         let mut queue = Outbound::new(Moment::default());
-        queue.push(data(&frame, 1), 1, &mut total);
-        queue.push(data(&frame, 2), 0, &mut total);
+        queue.push(event(&frame, 1), 1, &mut total);
+        queue.push(event(&frame, 2), 0, &mut total);
         assert_eq!(queue.abandon(&mut total), 1);
-        let mut scratch = Vec::new();
-        queue.gather(&mut scratch, 10);
-        assert_eq!(scratch, b"bcd");
+        assert_eq!(written(&queue), b"bcd");
         queue.advance(3, &mut total, drop);
         assert!(queue.is_empty());
         assert_eq!(total, Total::default());
@@ -252,8 +486,80 @@ mod tests {
         assert!(queue.replace_pong(vec![1], &mut total).is_some());
         queue.push(Entry::Control { bytes: vec![1], kind: Control::Pong }, 0, &mut total);
         assert!(queue.replace_pong(vec![2, 2], &mut total).is_none());
-        let mut scratch = Vec::new();
-        queue.gather(&mut scratch, 10);
-        assert_eq!(scratch, [2, 2]);
+        assert_eq!(written(&queue), [2, 2]);
+    }
+
+    /// Proves: the newest takes the place of what waits, never of what has begun.
+    #[test]
+    fn the_newest_keeps_the_place_of_the_one_before_it() {
+        let mut total = Total::default();
+        let mut queue = Outbound::new(Moment::default());
+        let state = |bytes: &[u8], seq| data(&held(bytes), 5, seq, Class::State);
+        queue.push(Entry::Data(state(b"aa", 1)), 0, &mut total);
+        queue.push(event(&held(b"-"), 1), 0, &mut total);
+        assert!(!queue.is_patient());
+        assert!(queue.conflate(state(b"bbb", 2), &mut total).is_none());
+        assert_eq!(written(&queue), b"bbb-");
+        queue.advance(1, &mut total, drop);
+        let newer = queue.conflate(state(b"c", 3), &mut total).expect("the other has begun");
+        queue.push(Entry::Data(newer), 0, &mut total);
+        assert!(queue.conflate(state(b"d", 4), &mut total).is_none());
+        assert_eq!(written(&queue), b"bb-d");
+        assert_eq!(queue.take_conflated(), BTreeMap::from([(5, 2)]));
+        queue.advance(3, &mut total, drop);
+        assert!(queue.is_patient());
+        queue.advance(1, &mut total, drop);
+        assert!(queue.is_empty() && queue.index.is_empty());
+        assert_eq!(total, Total::default());
+    }
+
+    /// Proves: a gap stands before the topic's next message, grows while it waits, and is not touched once begun.
+    #[test]
+    fn gaps_of_a_topic_merge_until_they_begin() {
+        let mut total = Total::default();
+        let mut queue = Outbound::new(Moment::default());
+        for seq in 1..=5 {
+            queue.push(
+                Entry::Data(data(&held(&[b'0' + seq as u8]), 9, seq, Class::BestEffort)),
+                0,
+                &mut total,
+            );
+        }
+        for seq in 1..=2 {
+            let (taken, at) = queue.take_back(9, &mut total).unwrap();
+            assert_eq!(taken, seq);
+            queue.tell_gap(9, Some(at), (seq, seq), notice, &mut total);
+        }
+        assert_eq!(written(&queue), b"[1-2]345");
+        queue.advance(1, &mut total, drop);
+        let (_, at) = queue.take_back(9, &mut total).unwrap();
+        queue.tell_gap(9, Some(at), (3, 3), notice, &mut total);
+        assert_eq!(written(&queue), b"1-2][3-3]45");
+        queue.push_first(Entry::Control { bytes: b"!".to_vec(), kind: Control::Notice }, &mut total);
+        assert_eq!(written(&queue), b"1-2]![3-3]45");
+        queue.advance(11, &mut total, drop);
+        queue.tell_gap(9, None, (6, 7), notice, &mut total);
+        assert_eq!(written(&queue), b"5[6-7]");
+        queue.clear(&mut total);
+        assert_eq!((total, queue.index.len()), (Total::default(), 0));
+    }
+
+    /// Proves: a queue does not grow with what was taken back, and what is left keeps its order.
+    #[test]
+    fn what_was_taken_back_takes_no_place() {
+        let mut total = Total::default();
+        let mut queue = Outbound::new(Moment::default());
+        queue.push(event(&held(b"e"), 1), 0, &mut total);
+        for seq in 1..=10_000 {
+            queue.push(Entry::Data(data(&held(b"."), 9, seq, Class::BestEffort)), 0, &mut total);
+            if seq > 3 {
+                let (taken, at) = queue.take_back(9, &mut total).unwrap();
+                queue.tell_gap(9, Some(at), (taken, taken), notice, &mut total);
+            }
+            assert!(queue.entries.len() <= 2 * queue.frames() + GONE_KEPT, "{} entries", queue.entries.len());
+        }
+        assert_eq!(written(&queue), b"e[1-9997]...");
+        queue.clear(&mut total);
+        assert_eq!((total, queue.index.len()), (Total::default(), 0));
     }
 }

@@ -38,6 +38,7 @@ impl Shard {
                         self.hot[slot as usize].pinged = true;
                         self.control(slot, frame::frame(frame::PING, b""), Control::Ping, now, sockets);
                     }
+                    self.judge_age(slot, now, sockets);
                 }
             }
         }
@@ -55,7 +56,9 @@ impl Shard {
 
     fn is_stalled(&self, slot: Slot, now: Moment) -> bool {
         let queue = self.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
-        queue.is_some_and(|queue| now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s))
+        queue.is_some_and(|queue| {
+            !queue.is_patient() && now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s)
+        })
     }
 
     /// Sends a heartbeat if it is due: never behind a full socket, where the heads would be stale on arrival.

@@ -51,6 +51,10 @@ pub(crate) struct Writer {
     pub(crate) combined: Encoding,
     /// The bounded queue, while the socket is full.
     pub(crate) outbound: Option<Box<Outbound>>,
+    /// Messages it did not get because a newer one took their place.
+    pub(crate) conflated: u64,
+    /// Messages it did not get because they were skipped; it was told.
+    pub(crate) skipped: u64,
     /// Operations whose answer the kernel does not have yet.
     pub(crate) answers_owed: u16,
     /// Why and until when, once it is closing.

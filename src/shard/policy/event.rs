@@ -10,7 +10,7 @@ impl Policy for Event {
     fn overflow(&self, queue: &Outbound, topic: TopicId, seq: u64) -> Verdict {
         // Sequences are dense: the first of the topic that has not begun is the first that will not arrive.
         let first_lost = queue.iter().find_map(|(entry, begun)| match entry {
-            Entry::Data { topic: of, seq, .. } if *of == topic && begun == 0 => Some(*seq),
+            Entry::Data(data) if data.topic == topic && begun == 0 => Some(data.seq),
             _ => None,
         });
         Verdict::Close { last: first_lost.unwrap_or(seq) - 1 }
@@ -21,8 +21,9 @@ impl Policy for Event {
 mod tests {
     use super::*;
     use crate::clock::Moment;
+    use crate::protocol::class::Class;
     use crate::shard::log::Held;
-    use crate::shard::outbound::Total;
+    use crate::shard::outbound::{Data, Total};
     use std::cell::Cell;
     use std::rc::Rc;
 
@@ -33,7 +34,10 @@ mod tests {
         let mut queue = Outbound::new(Moment::default());
         assert_eq!(Event.overflow(&queue, 1, 40), Verdict::Close { last: 39 });
         let held = Rc::new(Held { bytes: vec![0; 9], queued: Cell::new(0) });
-        let entry = |topic, seq| Entry::Data { held: held.clone(), topic, seq };
+        let entry = |topic, seq| {
+            let (held, class) = (held.clone(), Class::Event);
+            Entry::Data(Data { held, topic, seq, class, indexed: false, since_s: 0 })
+        };
         queue.push(entry(1, 10), 3, &mut total);
         queue.push(entry(2, 77), 0, &mut total);
         queue.push(entry(1, 11), 0, &mut total);

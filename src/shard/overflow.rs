@@ -1,0 +1,199 @@
+//! What becomes of a message that does not fit the queue of a writer behind a full socket: as the policy of its
+//! topic's class says, after the socket was offered the queue once more.
+//!
+//! A connection closed as slow has its queue dropped, the begun frame finished, and the close frame sent. One that
+//! falls behind is told at half of its bounds, and told again when it has caught up.
+
+use super::core::Shard;
+use super::outbound::{Control, Data, Entry};
+use super::policy::{self, Verdict};
+use super::writer::{Sockets, State};
+use crate::clock::Moment;
+use crate::ids::{Slot, TopicId};
+use crate::limits::ENTRY_BYTES;
+use crate::message::frame::{self, frame};
+use crate::protocol::class::{Class, Terms};
+use crate::protocol::close::Reason;
+use crate::protocol::reply;
+
+impl Shard {
+    /// True when the blocked slot's queue may take the frame; otherwise its policy has run, and the frame is booked.
+    pub(super) fn makes_room(
+        &mut self,
+        slot: Slot,
+        number: u32,
+        len: usize,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) -> bool {
+        let frame = self.log.frame(number);
+        let terms = self.terms(frame.topic);
+        if self.hot[slot as usize].state == State::Blocked && !self.fits(slot, frame.topic, terms, len) {
+            self.write_queue(slot, now, sockets);
+        }
+        if self.hot[slot as usize].state != State::Blocked {
+            self.abandon(number);
+            return false;
+        }
+        if self.fits(slot, frame.topic, terms, len) {
+            return true;
+        }
+        let Some(verdict) = self.verdict(slot, frame.topic, frame.seq) else { return false };
+        match verdict {
+            Verdict::Queue => return true,
+            Verdict::SkipOldest => {
+                while self.skip_oldest(slot, frame.topic) {
+                    if self.fits(slot, frame.topic, terms, len) {
+                        return true;
+                    }
+                }
+                self.tell_gap(slot, frame.topic, None, (frame.seq, frame.seq));
+                self.log.forgive(number);
+                self.skipped(slot, 1);
+            }
+            Verdict::Close { last } => {
+                self.close_slow(slot, frame.topic, last, now, sockets);
+                self.abandon(number);
+            }
+            Verdict::Resync => {
+                self.close_unsynced(slot, frame.topic, now, sockets);
+                self.abandon(number);
+            }
+        }
+        false
+    }
+
+    /// What the policy of the topic's class says of a message that does not fit.
+    fn verdict(&self, slot: Slot, topic: TopicId, seq: u64) -> Option<Verdict> {
+        let queue = self.writers.get(slot as usize)?.outbound.as_ref()?;
+        Some(policy::of(self.terms(topic).class).overflow(queue, topic, seq))
+    }
+
+    /// True exactly when the queue holds the frame within the connection's bounds and its topic's.
+    fn fits(&self, slot: Slot, topic: TopicId, terms: Terms, len: usize) -> bool {
+        let queue = self.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
+        let Some(queue) = queue else { return false };
+        let (frames, bytes) = queue.waiting(topic).map_or((0, 0), |of| (of.frames(), of.bytes));
+        queue.is_empty()
+            || (queue.frames() < self.limits.queue_frames
+                && queue.bytes() + len + ENTRY_BYTES <= self.limits.queue_bytes
+                && terms.queue_frames.is_none_or(|max| frames < max)
+                && terms.queue_bytes.is_none_or(|max| frames == 0 || bytes + len <= max))
+    }
+
+    /// Takes the topic's oldest message back and tells of the gap; false when none waits.
+    fn skip_oldest(&mut self, slot: Slot, topic: TopicId) -> bool {
+        let Some(queue) = &mut self.writers[slot as usize].outbound else { return false };
+        let Some((seq, position)) = queue.take_back(topic, &mut self.queued) else { return false };
+        self.tell_gap(slot, topic, Some(position), (seq, seq));
+        self.skipped(slot, 1);
+        true
+    }
+
+    fn skipped(&mut self, slot: Slot, count: u64) {
+        self.counters.skipped += count;
+        self.writers[slot as usize].skipped += count;
+    }
+
+    fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {
+        let Some(queue) = &mut self.writers[slot as usize].outbound else { return };
+        let Some(name) = self.topics.get(topic).map(|topic| &topic.name) else { return };
+        let notice = |from, to| text_frame(&reply::gap(name, from, to, "slow"));
+        queue.tell_gap(topic, at, range, notice, &mut self.queued);
+    }
+
+    /// Messages that have waited longer than their topic's rule lets them: its policy runs.
+    pub(super) fn judge_age(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+        while let Some((topic, seq)) = self.oldest_too_old(slot, now) {
+            match self.verdict(slot, topic, seq) {
+                Some(Verdict::SkipOldest) if self.skip_oldest(slot, topic) => {}
+                Some(Verdict::Close { last }) => return self.close_slow(slot, topic, last, now, sockets),
+                Some(Verdict::Resync) => return self.close_unsynced(slot, topic, now, sockets),
+                _ => return,
+            }
+        }
+    }
+
+    /// A message that waits too long: the oldest of its topic. The newest state is never too old.
+    fn oldest_too_old(&self, slot: Slot, now: Moment) -> Option<(TopicId, u64)> {
+        let queue = self.writers.get(slot as usize)?.outbound.as_ref()?;
+        let is_too_old = |data: &&Data| {
+            let age_s = u64::from(now.secs().saturating_sub(data.since_s));
+            data.class != Class::State && self.terms(data.topic).queue_age_s.is_some_and(|max| age_s >= max)
+        };
+        queue.oldest().find(is_too_old).map(|data| (data.topic, data.seq))
+    }
+
+    /// Closes a subscriber that can only go on from a snapshot which there is not.
+    fn close_unsynced(&mut self, slot: Slot, topic: TopicId, now: Moment, sockets: &mut impl Sockets) {
+        let text = self.topics.get(topic).map_or_else(String::new, |topic| reply::cannot_resume(&topic.name));
+        self.drop_queue(slot);
+        let reason = Reason::CannotResume;
+        self.close_with(slot, reason, reason.code(), &text, now, sockets);
+    }
+
+    /// What it is owed is abandoned; a frame that has begun stays.
+    fn drop_queue(&mut self, slot: Slot) {
+        self.forgive(slot);
+        if let Some(queue) = &mut self.writers[slot as usize].outbound {
+            self.counters.abandoned += queue.abandon(&mut self.queued);
+        }
+    }
+
+    /// Closes a slow consumer: the queue is dropped, the begun frame finished, the close frame sent.
+    fn close_slow(&mut self, slot: Slot, topic: TopicId, last: u64, now: Moment, sockets: &mut impl Sockets) {
+        let text = self.topics.get(topic).map_or_else(
+            || "slow consumer".to_owned(),
+            |topic| reply::slow_consumer(&topic.name, topic.epoch, last),
+        );
+        self.drop_queue(slot);
+        self.close_with(slot, Reason::SlowConsumer, Reason::SlowConsumer.code(), &text, now, sockets);
+    }
+
+    /// Closes a blocked slot that is too far behind, naming the last message it will have received.
+    pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+        let Some(queue) = &self.writers[slot as usize].outbound else { return };
+        let messages = || {
+            queue.iter().filter_map(|(entry, begun)| match entry {
+                Entry::Data(data) => Some((data.topic, data.seq, begun)),
+                _ => None,
+            })
+        };
+        let last = messages().find(|(.., begun)| *begun == 0).map(|(topic, seq, _)| (topic, seq - 1));
+        let begun = messages().next().map(|(topic, seq, _)| (topic, seq));
+        let (topic, last) = last.or(begun).unwrap_or((TopicId::MAX, 0));
+        self.close_slow(slot, topic, last, now, sockets);
+    }
+
+    /// Tells a connection, once, that half of its bounds are used: before everything else that waits.
+    pub(super) fn warn(&mut self, slot: Slot) {
+        let Some(writer) = self.writers.get_mut(slot as usize) else { return };
+        let Some(queue) = &mut writer.outbound else { return };
+        let is_far =
+            queue.frames() * 2 >= self.limits.queue_frames || queue.bytes() * 2 >= self.limits.queue_bytes;
+        if is_far && !queue.is_warned && self.hot[slot as usize].state == State::Blocked {
+            queue.is_warned = true;
+            let bytes = text_frame(&reply::slow(queue.frames()));
+            queue.push_first(Entry::Control { bytes, kind: Control::Notice }, &mut self.queued);
+        }
+    }
+
+    /// Tells a connection whose queue is empty again what it was not told of; true when there was something.
+    pub(super) fn tell_caught_up(&mut self, slot: Slot) -> bool {
+        let Some(writer) = self.writers.get_mut(slot as usize) else { return false };
+        let Some(queue) = writer.outbound.as_mut().filter(|queue| queue.is_empty()) else { return false };
+        let conflated = queue.take_conflated();
+        if (!queue.is_warned && conflated.is_empty()) || self.hot[slot as usize].state != State::Blocked {
+            return false;
+        }
+        queue.is_warned = false;
+        let named = conflated.iter().filter_map(|(id, count)| Some((&self.topics.get(*id)?.name, *count)));
+        let bytes = text_frame(&reply::caught_up(named));
+        queue.push(Entry::Control { bytes, kind: Control::Notice }, 0, &mut self.queued);
+        true
+    }
+}
+
+fn text_frame(text: &str) -> Vec<u8> {
+    frame(frame::TEXT, text.as_bytes())
+}
