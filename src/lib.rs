@@ -74,6 +74,8 @@ pub mod protocol;
 pub mod sequencer;
 mod server;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod transport;
 
 pub use config::Settings;

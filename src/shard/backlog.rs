@@ -53,10 +53,11 @@ impl Shard {
         };
         let writer = &mut self.writers[slot as usize];
         let Some(queue) = &mut writer.outbound else { return };
-        let newer = if begun == 0 && policy::of(terms.class).conflates() {
-            queue.conflate(data, &mut self.queued)
-        } else {
-            Some(data)
+        let topic =
+            self.topics.get(frame.topic).filter(|_| begun == 0 && policy::of(terms.class).conflates());
+        let newer = match topic {
+            Some(topic) => queue.conflate(data, &topic.name, &mut self.queued),
+            None => Some(data),
         };
         match newer {
             Some(data) => queue.push(Entry::Data(data), begun, &mut self.queued),

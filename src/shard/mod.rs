@@ -7,7 +7,7 @@
 
 mod backlog;
 pub(crate) mod command;
-mod connections;
+pub(crate) mod connections;
 mod control;
 pub(crate) mod core;
 pub(crate) mod counters;
@@ -15,7 +15,7 @@ pub(crate) mod debts;
 pub(crate) mod directory;
 pub(crate) mod driver;
 mod log;
-mod outbound;
+pub(crate) mod outbound;
 mod overflow;
 mod policy;
 mod poller;

@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::ids::TopicId;
 use crate::limits::ENTRY_BYTES;
 use crate::protocol::class::Class;
+use crate::protocol::topic::TopicName;
 use crate::shard::log::Held;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
@@ -99,8 +100,8 @@ pub(crate) struct Outbound {
     data: usize,
     states: usize,
     index: HashMap<TopicId, Waiting>,
-    /// Messages replaced by a newer one, by topic, that the client has not been told of.
-    conflated: BTreeMap<TopicId, u64>,
+    /// Messages replaced by a newer one that the client has not been told of.
+    conflated: BTreeMap<TopicId, (TopicName, u64)>,
     /// When the socket last took a byte.
     pub(crate) progress: Moment,
     /// True exactly when the client has been told that it is behind.
@@ -200,18 +201,18 @@ impl Outbound {
     }
 
     /// Puts a message in the place of the one of its topic that waits, and counts that; `None` when there was one.
-    pub(crate) fn conflate(&mut self, newer: Data, total: &mut Total) -> Option<Data> {
+    pub(crate) fn conflate(&mut self, newer: Data, name: &TopicName, total: &mut Total) -> Option<Data> {
         let Some(waiting) = self.index.get_mut(&newer.topic) else { return Some(newer) };
         let Some(position) = waiting.oldest() else { return Some(newer) };
         waiting.bytes = newer.held.bytes.len();
-        *self.conflated.entry(newer.topic).or_default() += 1;
+        self.conflated.entry(newer.topic).or_insert_with(|| (name.clone(), 0)).1 += 1;
         self.put(self.at(position), Entry::Data(newer), total);
         None
     }
 
-    /// What was conflated since this was last asked, by topic.
-    pub(crate) fn take_conflated(&mut self) -> BTreeMap<TopicId, u64> {
-        std::mem::take(&mut self.conflated)
+    /// How many messages of which topics were conflated since this was last asked.
+    pub(crate) fn take_conflated(&mut self) -> Vec<(TopicName, u64)> {
+        std::mem::take(&mut self.conflated).into_values().collect()
     }
 
     /// Takes the oldest message of an indexed topic back; its number, and where it stood.
@@ -222,6 +223,17 @@ impl Outbound {
         match self.put(at, Entry::Gone, total) {
             Entry::Data(data) => Some((data.seq, position)),
             _ => None,
+        }
+    }
+
+    /// What waits of a topic stays as it is: the subscription that it belongs to has ended.
+    pub(crate) fn settle(&mut self, topic: TopicId) {
+        let Some(waiting) = self.index.remove(&topic) else { return };
+        for position in waiting.positions() {
+            let at = self.at(position);
+            if let Entry::Data(data) = &mut self.entries[at] {
+                data.indexed = false;
+            }
         }
     }
 
@@ -494,18 +506,19 @@ mod tests {
     fn the_newest_keeps_the_place_of_the_one_before_it() {
         let mut total = Total::default();
         let mut queue = Outbound::new(Moment::default());
+        let name = TopicName::try_from("quote").unwrap();
         let state = |bytes: &[u8], seq| data(&held(bytes), 5, seq, Class::State);
         queue.push(Entry::Data(state(b"aa", 1)), 0, &mut total);
         queue.push(event(&held(b"-"), 1), 0, &mut total);
         assert!(!queue.is_patient());
-        assert!(queue.conflate(state(b"bbb", 2), &mut total).is_none());
+        assert!(queue.conflate(state(b"bbb", 2), &name, &mut total).is_none());
         assert_eq!(written(&queue), b"bbb-");
         queue.advance(1, &mut total, drop);
-        let newer = queue.conflate(state(b"c", 3), &mut total).expect("the other has begun");
+        let newer = queue.conflate(state(b"c", 3), &name, &mut total).expect("the other has begun");
         queue.push(Entry::Data(newer), 0, &mut total);
-        assert!(queue.conflate(state(b"d", 4), &mut total).is_none());
+        assert!(queue.conflate(state(b"d", 4), &name, &mut total).is_none());
         assert_eq!(written(&queue), b"bb-d");
-        assert_eq!(queue.take_conflated(), BTreeMap::from([(5, 2)]));
+        assert_eq!(queue.take_conflated(), [(name, 2)]);
         queue.advance(3, &mut total, drop);
         assert!(queue.is_patient());
         queue.advance(1, &mut total, drop);

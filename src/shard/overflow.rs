@@ -187,8 +187,7 @@ impl Shard {
             return false;
         }
         queue.is_warned = false;
-        let named = conflated.iter().filter_map(|(id, count)| Some((&self.topics.get(*id)?.name, *count)));
-        let bytes = text_frame(&reply::caught_up(named));
+        let bytes = text_frame(&reply::caught_up(conflated.iter().map(|(name, count)| (name, *count))));
         queue.push(Entry::Control { bytes, kind: Control::Notice }, 0, &mut self.queued);
         true
     }

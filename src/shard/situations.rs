@@ -1,10 +1,9 @@
 //! Proves, in virtual time and over sockets that take what a script says: what the core's contract promises.
-//! Each test is a situation; the last plays thousands of random ones, each named by its seed.
+//! Each test is a situation; thousands of random ones are played by `simulation`.
 
 use super::core::Shard;
-use super::counters::Counters;
 use super::outbound::Control;
-use super::writer::{Effect, Sockets, Taken};
+use super::writer::Effect;
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::{LOG_BYTES_MAX, Limits};
@@ -16,31 +15,10 @@ use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
 use crate::sequencer::request::{Delivery, Request};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::simulation::scene::{Script, imbalance};
+use std::collections::BTreeMap;
 
 const NOW: Moment = Moment::from_micros(1_000_000);
-
-/// Sockets that take so many bytes more, and keep what they took.
-#[derive(Default)]
-struct Script {
-    room: BTreeMap<Slot, usize>,
-    taken: BTreeMap<Slot, Vec<u8>>,
-    /// Those that will never take any more.
-    dead: BTreeSet<Slot>,
-}
-
-impl Sockets for Script {
-    fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
-        if self.dead.contains(&slot) {
-            return Taken::Dead;
-        }
-        let room = self.room.entry(slot).or_insert(usize::MAX);
-        let taken = bytes.len().min(*room);
-        *room -= taken;
-        self.taken.entry(slot).or_default().extend_from_slice(&bytes[..taken]);
-        Taken::Bytes(taken)
-    }
-}
 
 /// A sequencer and a shard, wired, with scripted sockets.
 struct Scene {
@@ -103,16 +81,7 @@ impl Scene {
     }
 
     fn assert_balanced(&self) {
-        let counters = self.shard.counters();
-        assert_eq!(
-            counters.routed,
-            counters.delivered
-                + counters.conflated
-                + counters.skipped
-                + counters.abandoned
-                + counters.pending,
-            "{counters:?}"
-        );
+        assert_eq!(imbalance(&self.shard.counters()), None);
     }
 
     /// The texts and the close code that the socket has taken in whole.
@@ -337,207 +306,5 @@ fn a_topic_has_limits_of_its_own() {
         assert!(scene.shard.is_closing(id.slot), "{terms:?}");
         assert!(!scene.shard.is_closing(other.slot), "{terms:?}");
         scene.assert_balanced();
-    }
-}
-
-/// Random connections, subscriptions, publishes of all sizes and classes, pongs, answers, closes, and sockets that
-/// take a few bytes at a time or die. Whatever happens: what a connection gets of a topic begins after the head it
-/// joined at and has no repeat, no byte out of place and no hole that it was not told of, as its class says; the
-/// account balances; and when every socket has taken everything, whoever is still open has got all there was, and
-/// nothing is left.
-#[test]
-fn random_schedules_keep_every_promise() {
-    let mut lost = (0, 0, 0);
-    for seed in 0..500 {
-        let counters = Play::new(seed).run();
-        lost.0 += counters.conflated;
-        lost.1 += counters.skipped;
-        lost.2 += counters.dropped[Reason::CannotResume as usize];
-    }
-    assert!(lost.0 > 1_000 && lost.1 > 500 && lost.2 > 10, "the schedules hardly lost anything: {lost:?}");
-}
-
-const TOPICS: [(&str, Class); 6] = [
-    ("a", Class::Event),
-    ("b", Class::Event),
-    ("state", Class::State),
-    ("tick", Class::State),
-    ("pulse", Class::BestEffort),
-    ("book", Class::Delta),
-];
-
-/// One random schedule.
-struct Play {
-    seed: u64,
-    rng: fastrand::Rng,
-    scene: Scene,
-    /// The number of each topic's newest message.
-    heads: BTreeMap<&'static str, u64>,
-    /// Who has ever connected and not gone, with the head of each topic when it was joined.
-    live: BTreeMap<Slot, (ConnectionId, BTreeMap<&'static str, u64>)>,
-}
-
-impl Play {
-    fn new(seed: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let limits = Limits {
-            queue_frames: rng.usize(5..200),
-            queue_bytes: rng.usize(2_000..200_000),
-            queues_bytes_per_shard: rng.usize(50_000..500_000),
-            ..Limits::default()
-        };
-        let heads = TOPICS.map(|(topic, _)| (topic, 0)).into();
-        let mut scene = Scene::new(limits);
-        scene.terms = TOPICS.map(|(topic, class)| (topic, of(class))).into();
-        Self { seed, rng, scene, heads, live: BTreeMap::new() }
-    }
-
-    fn run(mut self) -> Counters {
-        for _ in 0..400 {
-            self.step();
-            self.scene.assert_balanced();
-        }
-        while self.scene.shard.is_in_debt() {
-            self.scene.sweep();
-        }
-        self.scene.sockets.room.clear();
-        for (slot, (id, joined)) in &self.live {
-            if self.scene.shard.is_here(*id) {
-                let done = self.scene.shard.drain(*slot, NOW, &mut self.scene.sockets);
-                assert!(done, "seed {}: something is left for {id}", self.seed);
-                self.check(*id, joined);
-            }
-        }
-        let counters = self.scene.shard.counters();
-        let left = (counters.pending, counters.queued_frames, counters.queued_bytes, counters.blocked);
-        assert_eq!(left, (0, 0, 0, 0), "seed {}", self.seed);
-        self.scene.assert_balanced();
-        counters
-    }
-
-    fn check(&self, id: ConnectionId, joined: &BTreeMap<&'static str, u64>) {
-        let seed = self.seed;
-        let mut last = joined.clone();
-        let mut conflated = BTreeMap::<String, i64>::new();
-        let (texts, close) = self.scene.read(id.slot);
-        for text in texts.iter().filter(|text| *text != "answer") {
-            if text.starts_with('{') {
-                let event: serde_json::Value = serde_json::from_str(text).unwrap();
-                if event["event"] == "gap" {
-                    let last = last.get_mut(event["topic"].as_str().unwrap()).unwrap();
-                    assert_eq!(event["from"], *last + 1, "seed {seed}: {id}: {text}");
-                    *last = event["to"].as_u64().unwrap();
-                }
-                for (topic, count) in event["conflated"].as_object().into_iter().flatten() {
-                    *conflated.entry(topic.clone()).or_default() += count.as_i64().unwrap();
-                }
-                continue;
-            }
-            let mut words = text.split(' ');
-            let topic = words.next().unwrap_or_default();
-            let number: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
-            let is_whole = words.next().is_some_and(|pad| pad.bytes().all(|byte| byte == b'x'));
-            assert!(is_whole, "seed {seed}: {text}");
-            let last =
-                last.get_mut(topic).unwrap_or_else(|| panic!("seed {seed}: {id} never joined {topic}"));
-            if self.scene.terms[topic].class == Class::State {
-                assert!(number > *last, "seed {seed}: {id} got {topic} {number} after {last}");
-                *conflated.entry(topic.to_owned()).or_default() -= (number - *last - 1) as i64;
-            } else {
-                assert_eq!(number, *last + 1, "seed {seed}: {id} got {topic} {number} after {last}");
-            }
-            *last = number;
-        }
-        if close.is_none() && !self.scene.shard.is_closing(id.slot) {
-            for (topic, last) in last {
-                assert_eq!(last, self.heads[topic], "seed {seed}: {id} misses the end of {topic}");
-            }
-            assert!(
-                conflated.values().all(|count| *count == 0),
-                "seed {seed}: {id} told {conflated:?} too many"
-            );
-        }
-    }
-
-    fn step(&mut self) {
-        match self.rng.u32(0..100) {
-            0..6 => self.connect(),
-            6..50 => {
-                let is_large = self.rng.u32(0..20) == 0;
-                let size = if is_large { self.rng.usize(16_000..20_000) } else { self.rng.usize(0..300) };
-                self.publish(size);
-            }
-            50..70 => {
-                self.scene.shard.begin_sweep();
-                while !self.scene.shard.sweep(2, NOW, &mut self.scene.sockets) {
-                    if self.rng.u32(0..3) == 0 {
-                        self.publish(0);
-                    }
-                }
-                self.scene.shard.end_sweep();
-            }
-            70..72 => {
-                let mut leaves = std::mem::take(&mut self.scene.shard.leaves);
-                while let Some((topic, count)) = leaves.pop_first() {
-                    self.scene.request(Request::Leave { shard: 0, topic, count });
-                }
-            }
-            action => self.touch(action),
-        }
-    }
-
-    fn connect(&mut self) {
-        let joined: BTreeMap<_, _> =
-            self.heads.iter().filter(|_| self.rng.bool()).map(|(t, n)| (*t, *n)).collect();
-        let topics: Vec<_> = joined.keys().copied().collect();
-        let id = self.scene.connect(&[]);
-        self.scene.sockets.taken.insert(id.slot, Vec::new());
-        self.scene.sockets.dead.remove(&id.slot);
-        let room = if self.rng.bool() { usize::MAX } else { self.rng.usize(0..5_000) };
-        self.scene.sockets.room.insert(id.slot, room);
-        self.scene.subscribe(id, &topics);
-        self.live.insert(id.slot, (id, joined));
-    }
-
-    fn publish(&mut self, size: usize) {
-        let (topic, _) = TOPICS[self.rng.usize(..TOPICS.len())];
-        let number = self.heads.entry(topic).or_default();
-        *number += 1;
-        let text = format!("{topic} {number} {}", "x".repeat(size));
-        self.scene.publish(topic, text);
-    }
-
-    /// Does something to one of those who are here.
-    fn touch(&mut self, action: u32) {
-        let here: Vec<_> =
-            self.live.values().map(|(id, _)| *id).filter(|id| self.scene.shard.is_here(*id)).collect();
-        let Some(id) = self.rng.choice(&here).copied() else { return };
-        let Scene { shard, sockets, .. } = &mut self.scene;
-        match action {
-            72..86 => {
-                let room = sockets.room.entry(id.slot).or_default();
-                *room = room.saturating_add(self.rng.usize(0..3_000));
-                shard.drain(id.slot, NOW, sockets);
-            }
-            86..90 => {
-                let pong = frame::frame(frame::PONG, &self.rng.u32(..).to_be_bytes());
-                shard.control(id.slot, pong, Control::Pong, NOW, sockets);
-            }
-            90..95 => {
-                shard.owe_answer(id.slot);
-                shard.answer(id.slot, Some("answer".into()), NOW, sockets);
-            }
-            95..97 => {
-                let reason = Reason::Operator;
-                shard.close(id.slot, reason, reason.code(), "closed", NOW, sockets);
-            }
-            97 => shard.end(id.slot, Reason::Client, false),
-            98 => {
-                sockets.dead.insert(id.slot);
-                shard.drain(id.slot, NOW, sockets);
-                self.publish(10);
-            }
-            _ => shard.set_combined(id.slot, false, NOW, sockets),
-        }
     }
 }

@@ -88,6 +88,9 @@ impl Shard {
     /// One subscription fewer, here and (later) with the sequencer.
     pub(super) fn unsubscribe(&mut self, slot: Slot, topic: TopicId) {
         self.topics.leave(topic, slot, self.hot[slot as usize].encoding);
+        if let Some(queue) = self.writers.get_mut(slot as usize).and_then(|writer| writer.outbound.as_mut()) {
+            queue.settle(topic);
+        }
         self.counters.subscriptions -= 1;
         self.leave_later(topic);
     }

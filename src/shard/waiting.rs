@@ -35,6 +35,11 @@ impl Waiting {
         self.positions.front().copied()
     }
 
+    /// Where all of them stand.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = u64> {
+        self.positions.iter().copied()
+    }
+
     pub(crate) fn push(&mut self, position: u64, bytes: usize) {
         self.positions.push_back(position);
         self.bytes += bytes;

@@ -1,0 +1,73 @@
+//! What may happen, with everything it needs to happen the same way again. Who and what are meant are indices into
+//! what there is at that moment, so that a schedule stays one when steps are left out of it.
+
+use fastrand::Rng;
+
+/// One step.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    /// A client connects; its socket will take so many bytes.
+    Connect { room: usize, combined: bool },
+    /// One more topic.
+    Subscribe { who: usize, topic: usize },
+    /// One fewer.
+    Unsubscribe { who: usize, topic: usize },
+    /// A message of so many bytes beside its number.
+    Publish { topic: usize, size: usize },
+    /// A shard takes so many of its inbox.
+    Take { shard: usize, count: usize },
+    /// A shard pays with so many sends, of a sweep under way or a new one.
+    Sweep { shard: usize, sends: usize },
+    /// A socket takes so many bytes more, and the writer's task goes on.
+    Room { who: usize, bytes: usize },
+    /// A socket will never take any more.
+    Die { who: usize },
+    /// The client sends a ping.
+    Pong { who: usize },
+    /// The client asks something that the shard answers by itself.
+    Answer { who: usize },
+    /// The client asks for the envelope, or for payloads as they are.
+    Combine { who: usize, combined: bool },
+    /// The operator closes the connection.
+    Close { who: usize },
+    /// The client is gone.
+    End { who: usize },
+    /// A shard tells the sequencer which subscriptions ended.
+    Leave { shard: usize },
+    /// Time passes; the shards look after their connections.
+    Wait { millis: u64 },
+}
+
+/// So many steps, the same for the same seed.
+pub(super) fn schedule(seed: u64, steps: usize) -> Vec<Operation> {
+    let mut rng = Rng::with_seed(seed ^ 0x5EED);
+    (0..steps).map(|_| draw(&mut rng)).collect()
+}
+
+fn draw(rng: &mut Rng) -> Operation {
+    let (who, topic, shard) = (rng.usize(..64), rng.usize(..64), rng.usize(..2));
+    match rng.u32(0..100) {
+        0..5 => {
+            let room = if rng.bool() { usize::MAX } else { rng.usize(200..5_000) };
+            Operation::Connect { room, combined: rng.u8(..4) == 0 }
+        }
+        5..15 => Operation::Subscribe { who, topic },
+        15..18 => Operation::Unsubscribe { who, topic },
+        18..48 => {
+            let is_large = rng.u8(..20) == 0;
+            let size = if is_large { rng.usize(16_000..20_000) } else { rng.usize(0..300) };
+            Operation::Publish { topic, size }
+        }
+        48..62 => Operation::Take { shard, count: rng.usize(1..20) },
+        62..76 => Operation::Sweep { shard, sends: rng.usize(1..6) },
+        76..86 => Operation::Room { who, bytes: rng.usize(0..3_000) },
+        86..88 => Operation::Pong { who },
+        88..90 => Operation::Answer { who },
+        90..92 => Operation::Combine { who, combined: rng.bool() },
+        92 => Operation::Die { who },
+        93 => Operation::Close { who },
+        94 => Operation::End { who },
+        95..97 => Operation::Leave { shard },
+        _ => Operation::Wait { millis: rng.u64(0..2_000) },
+    }
+}

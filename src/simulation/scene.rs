@@ -1,0 +1,157 @@
+//! The cores wired together, with scripted sockets and a clock that moves when it is told to.
+
+use crate::clock::Moment;
+use crate::ids::{ConnectionId, ShardId, Slot};
+use crate::limits::Limits;
+use crate::message::Encoding;
+use crate::protocol::class::Terms;
+use crate::sequencer::core::{Now, Outbox, Sequencer};
+use crate::sequencer::request::{Delivery, Request};
+use crate::shard::core::Shard;
+use crate::shard::counters::Counters;
+use crate::shard::writer::{Sockets, Taken};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Sockets that take so many bytes more, and keep what they took.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Those not named take everything.
+    pub(crate) room: BTreeMap<Slot, usize>,
+    pub(crate) taken: BTreeMap<Slot, Vec<u8>>,
+    /// Those that will never take any more.
+    pub(crate) dead: BTreeSet<Slot>,
+}
+
+impl Sockets for Script {
+    fn send(&mut self, slot: Slot, bytes: &[u8]) -> Taken {
+        if self.dead.contains(&slot) {
+            return Taken::Dead;
+        }
+        let room = self.room.entry(slot).or_insert(usize::MAX);
+        let taken = bytes.len().min(*room);
+        if *room != usize::MAX {
+            *room -= taken;
+        }
+        self.taken.entry(slot).or_default().extend_from_slice(&bytes[..taken]);
+        Taken::Bytes(taken)
+    }
+}
+
+/// One shard: its core, its FIFO and its sockets.
+pub(crate) struct Place {
+    pub(crate) shard: Shard,
+    pub(crate) sockets: Script,
+    pub(crate) inbox: VecDeque<Delivery>,
+    is_sweeping: bool,
+}
+
+/// See the module.
+pub(crate) struct Scene {
+    pub(crate) sequencer: Sequencer,
+    pub(crate) places: Vec<Place>,
+    pub(crate) now: Moment,
+    /// On what terms a topic is subscribed to, where they are not the default.
+    pub(crate) terms: BTreeMap<&'static str, Terms>,
+}
+
+impl Scene {
+    pub(crate) fn new(shards: ShardId, limits: Limits) -> Self {
+        let place = |id| Place {
+            shard: Shard::new(id, limits.clone(), 0),
+            sockets: Script::default(),
+            inbox: VecDeque::new(),
+            is_sweeping: false,
+        };
+        Self {
+            sequencer: Sequencer::new(shards.into(), &limits, 1),
+            places: (0..shards).map(place).collect(),
+            now: Moment::from_micros(1_000_000),
+            terms: BTreeMap::new(),
+        }
+    }
+
+    /// Asks the sequencer; what that causes waits in front of the shards.
+    pub(crate) fn request(&mut self, request: Request) {
+        let mut out = Outbox::new();
+        self.sequencer.handle(request, Now { moment: self.now, unix_us: 0 }, &mut out);
+        for (shard, mut delivery) in out {
+            if let Delivery::Subscribed(answer) = &mut delivery {
+                for outcome in &mut answer.outcomes {
+                    let terms = self.terms.get(outcome.topic.as_str());
+                    if let (Ok(grant), Some(terms)) = (&mut outcome.granted, terms) {
+                        grant.terms = *terms;
+                    }
+                }
+            }
+            self.places[usize::from(shard)].inbox.push_back(delivery);
+        }
+    }
+
+    /// A connection whose socket will take so many bytes, counted from the handshake's answer on.
+    pub(crate) fn connect(&mut self, shard: ShardId, room: usize, combined: bool) -> ConnectionId {
+        let now = self.now;
+        let place = &mut self.places[usize::from(shard)];
+        let encoding = if combined { Encoding::Combined } else { Encoding::Raw };
+        let id = place.shard.adopt(encoding, Encoding::Combined, now);
+        place.sockets.taken.insert(id.slot, Vec::new());
+        place.sockets.room.insert(id.slot, room);
+        place.sockets.dead.remove(&id.slot);
+        place.shard.greet(id, Vec::new(), now, &mut place.sockets);
+        id
+    }
+
+    /// What is next in front of a shard, if its log has room.
+    pub(crate) fn next_delivery(&mut self, shard: usize) -> Option<Delivery> {
+        let place = &mut self.places[shard];
+        if place.shard.has_room() { place.inbox.pop_front() } else { None }
+    }
+
+    pub(crate) fn deliver(&mut self, shard: usize, delivery: Delivery) {
+        let place = &mut self.places[shard];
+        place.shard.deliver(delivery, self.now, &mut place.sockets);
+    }
+
+    /// Pays with so many sends.
+    pub(crate) fn sweep(&mut self, shard: usize, sends: usize) {
+        let place = &mut self.places[shard];
+        if !place.is_sweeping {
+            place.shard.begin_sweep();
+        }
+        place.is_sweeping = !place.shard.sweep(sends, self.now, &mut place.sockets);
+        if !place.is_sweeping {
+            place.shard.end_sweep();
+        }
+    }
+
+    /// Tells the sequencer which subscriptions ended on a shard.
+    pub(crate) fn leave(&mut self, shard: usize) {
+        let mut leaves = std::mem::take(&mut self.places[shard].shard.leaves);
+        while let Some((topic, count)) = leaves.pop_first() {
+            self.request(Request::Leave { shard: shard as ShardId, topic, count });
+        }
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.sequencer.tick(self.now);
+        for place in &mut self.places {
+            place.shard.tick(0, usize::MAX / 2, self.now, &mut place.sockets);
+        }
+    }
+
+    /// True exactly when nothing waits in front of a shard, and nobody is owed anything in its log.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.places
+            .iter()
+            .all(|place| place.inbox.is_empty() && !place.is_sweeping && !place.shard.is_in_debt())
+    }
+}
+
+/// What is wrong with a shard's account.
+pub(crate) fn imbalance(counters: &Counters) -> Option<String> {
+    let ends = counters.delivered + counters.conflated + counters.skipped + counters.abandoned;
+    let accounted = ends + counters.pending;
+    (counters.routed != accounted).then(|| format!("{accounted} accounted for: {counters:?}"))
+}
