@@ -11,7 +11,6 @@ use futures_util::stream::{self, StreamExt};
 use crate::clock::Clock;
 use crate::handshake::{OpenError, Opened, open};
 use crate::limits::{CROWD_PATIENCE, CROWD_RETRY, HANDSHAKES_IN_FLIGHT};
-use crate::progress::Phase;
 use crate::scenario::fanout::Beside;
 use crate::target::Call;
 use crate::target::address::source_for;
@@ -19,9 +18,9 @@ use crate::target::address::source_for;
 /// The connected clients.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    server: SocketAddr,
-    call: Call,
-    clients: Vec<Opened>,
+    pub(crate) server: SocketAddr,
+    pub(crate) call: Call,
+    pub(crate) clients: Vec<Opened>,
 }
 
 /// How they came back.
@@ -58,17 +57,6 @@ pub(crate) async fn open_all(
 impl Beside for Return {}
 
 impl Crowd {
-    /// Connects `count` clients; the first failure ends it.
-    pub(crate) async fn open(
-        server: SocketAddr,
-        call: Call,
-        count: usize,
-        phase: &Phase,
-    ) -> Result<Self, OpenError> {
-        let clients = open_all(server, &call, count, &mut |opened| phase.at(opened)).await?;
-        Ok(Self { server, call, clients })
-    }
-
     /// Cuts all of them off, and lets them come back with `in_flight` handshakes at a time.
     pub(crate) async fn storm(&mut self, in_flight: usize, clock: Clock) -> Return {
         let from_ns = clock.now_ns();

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::pin::Pin;
+
 /// Open-loop load generator and verifier for fan-out servers.
 ///
 /// `stentor-loadgen run FILE.toml [FLAGS]` takes the scenario and its flags from a file; loadgen/scenarios has one for each.
@@ -310,9 +312,6 @@ pub(super) struct FloorChoice {
     /// The floor sends everything that is pending as one buffer.
     #[arg(long)]
     pub(super) coalesce: bool,
-    /// The cores the floor may use, as taskset -c takes them.
-    #[arg(long, value_name = "LIST")]
-    pub(super) floor_cpus: Option<String>,
 }
 
 /// What to send, and to how many.
@@ -342,6 +341,9 @@ pub(super) struct LoadArgs {
     /// Receiver threads.
     #[arg(long, value_name = "T", default_value_t = 1)]
     pub(super) threads: usize,
+    /// Keep the servers that are started, and the generator, to these cores: 0,1 or 0-3,4+6 (Linux).
+    #[arg(long, value_name = "SERVER,GENERATOR")]
+    pub(super) pin: Option<Pin>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

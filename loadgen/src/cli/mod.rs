@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::compare::Compare;
 use crate::floor::Floor;
+use crate::pin::Pin;
 use crate::scenario::churn::Churn;
 use crate::scenario::connections::Connections;
 use crate::scenario::contest::Contest;
@@ -24,9 +25,7 @@ use crate::scenario::knee::Knee;
 use crate::scenario::slow::divide;
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
-use args::{
-    CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, OutputArgs, Scenario, SlowArgs, TopicsArgs, Typed,
-};
+use args::{CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
 use load::load;
 pub(crate) use peer::Peer;
 use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
@@ -39,7 +38,7 @@ pub(crate) enum Plan {
         work: Box<Work>,
         /// The server to drive.
         peer: Peer,
-        output: Output,
+        setting: Setting,
     },
     /// Two results are to be compared.
     Compare {
@@ -51,9 +50,11 @@ pub(crate) enum Plan {
     BeFloor { coalesce: bool },
 }
 
-/// How the result is shown.
+/// How it is run and shown, whatever it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub(crate) struct Setting {
+    /// Which cores are whose, where the system is not to choose.
+    pub(crate) pin: Option<Pin>,
     /// JSON instead of the table.
     pub(crate) json: bool,
     /// Where the page goes.
@@ -116,28 +117,28 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
 }
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
+    let setting = setting(&args.load)?;
     let fanout = load(args.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
-    planned(Work::Fanout { fanout, against }, peer(args.peer)?, shown)
+    planned(Work::Fanout { fanout, against }, peer(args.peer)?, setting)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
+    let setting = setting(&args.load)?;
     let work = Work::Floor(load(args.load, args.count.messages)?);
-    planned(work, Peer::Floor(chosen(args.choice)), shown)
+    planned(work, Peer::Floor(chosen(args.choice)), setting)
 }
 
 fn topics(args: TopicsArgs) -> Result<Plan, String> {
-    let (shown, peer) = (output(args.load.output.clone())?, peer(args.peer)?);
+    let (setting, peer) = (setting(&args.load)?, peer(args.peer)?);
     if let Some(reason) = one_topic_only(&peer) {
         return Err(reason.to_owned());
     }
-    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, shown)
+    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, setting)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
+    let setting = setting(&args.load)?;
     let percent = |name: &str, value: f64| {
         at_least(name, (0.0..100.0).contains(&value), "must be at least 0 and below 100")
     };
@@ -152,11 +153,11 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(fanout), peer(args.peer)?, shown)
+    planned(Work::Slow(fanout), peer(args.peer)?, setting)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let (shown, floor_choice) = (output(args.load.output.clone())?, chosen(args.choice.clone()));
+    let (setting, floor_choice) = (setting(&args.load)?, chosen(args.choice.clone()));
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
     at_least("bound-ms", bound_ok, "must be above 0")?;
     let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
@@ -181,10 +182,10 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
     let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));
     let others: Vec<_> = floor.into_iter().chain(nats).collect();
     match knees.pop() {
-        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, shown),
+        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, setting),
         last => {
             knees.extend(last);
-            planned(Work::Contest(Contest { knees, others }), peer, shown)
+            planned(Work::Contest(Contest { knees, others }), peer, setting)
         }
     }
 }
@@ -195,18 +196,23 @@ fn compare(args: CompareArgs) -> Result<Plan, String> {
     Ok(Plan::Compare { compare, json: args.json })
 }
 
-fn planned(work: Work, peer: Peer, output: Output) -> Result<Plan, String> {
-    Ok(Plan::Drive { work: Box::new(work), peer, output })
+fn planned(work: Work, peer: Peer, setting: Setting) -> Result<Plan, String> {
+    match (&setting.pin, &peer) {
+        (Some(_), Peer::Running { .. }) => {
+            Err("--pin is for servers started here (--spawn): pin one that runs with taskset -p".to_owned())
+        }
+        _ => Ok(Plan::Drive { work: Box::new(work), peer, setting }),
+    }
 }
 
 /// A page that cannot be written is better known before the run than after it.
-fn output(args: OutputArgs) -> Result<Output, String> {
-    if let Some(path) = &args.html {
+fn setting(args: &LoadArgs) -> Result<Setting, String> {
+    if let Some(path) = &args.output.html {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let ok = folder.is_none_or(Path::is_dir) && !path.is_dir();
         at_least("html", ok, "must name a file in a directory that exists")?;
     }
-    Ok(Output { json: args.json, html: args.html })
+    Ok(Setting { pin: args.pin.clone(), json: args.output.json, html: args.output.html.clone() })
 }
 
 fn at_least(name: &str, ok: bool, rule: &str) -> Result<(), String> {
@@ -233,7 +239,7 @@ mod tests {
 
     fn drive(line: &str) -> (Work, Peer, bool) {
         match parse_line(line).unwrap() {
-            Plan::Drive { work, peer, output } => (*work, peer, output.json),
+            Plan::Drive { work, peer, setting } => (*work, peer, setting.json),
             _ => panic!("{line}"),
         }
     }
@@ -247,25 +253,25 @@ mod tests {
         let (work, ..) = drive("x fanout --url ws://h:1 --messages 7 --against-floor --coalesce");
         let Work::Fanout { fanout, against: Some(floor) } = work else { panic!("{work:?}") };
         assert_eq!((fanout.messages(), fanout.warm_up_messages()), (7, 0));
-        assert_eq!(floor, Floor { coalesce: true, cpus: None });
+        assert_eq!(floor, Floor { coalesce: true });
         let (_, peer, _) = drive("x fanout --spawn ./stentor -- --shards 2");
         assert!(matches!(peer, Peer::Spawned { args, .. } if args == ["--shards", "2"]));
     }
 
     #[test]
     fn the_other_scenarios_have_theirs() {
-        let (work, peer, _) = drive("x floor --messages 3 --floor-cpus 0");
+        let (work, peer, _) = drive("x floor --messages 3");
         assert!(matches!(work, Work::Floor(fanout) if fanout.messages() == 3));
-        assert!(matches!(peer, Peer::Floor(floor) if floor.cpus.as_deref() == Some("0") && !floor.coalesce));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: false })));
         let (work, ..) = drive("x slow --url ws://h --conns 200 --stalled 1 --trickling 2");
         let Work::Slow(fanout) = work else { panic!("{work:?}") };
         assert_eq!((fanout.connections, fanout.slow), (194, Slowness { stalled: 2, trickling: 4 }));
         let (work, peer, _) = drive("x knee --floor --coalesce --bound-ms 5 --rate 50");
         let Work::Knee(knee) = work else { panic!("{work:?}") };
         assert_eq!((knee.bound_ms, knee.first_per_s), (5.0, 50.0));
-        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true, .. })));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true })));
         let line =
-            "x knee --spawn p --against-floor --floor-cpus 0 --against-nats n --conns 10,20 --bound-ms 5,7";
+            "x knee --spawn p --against-floor --coalesce --against-nats n --conns 10,20 --bound-ms 5,7";
         let (Work::Contest(contest), ..) = drive(line) else { panic!("{line}") };
         let bounds: Vec<_> =
             contest.knees.iter().map(|knee| (knee.first.connections, knee.bound_ms)).collect();
@@ -341,7 +347,9 @@ mod tests {
             ("x slow --url ws://h --conns 2 --stalled 50 --trickling 50", "healthy"),
             ("x knee", "--url"),
             ("x knee --floor --url ws://h", "--url"),
-            ("x knee --url ws://h --floor-cpus 0", "--floor"),
+            ("x knee --url ws://h --coalesce", "--floor"),
+            ("x fanout --url ws://h --pin 0,0", "taskset"),
+            ("x fanout --spawn p --pin 0", "comma"),
             ("x knee --url ws://h --bound-ms 0", "--bound-ms"),
             ("x knee --url ws://h --messages 5", "--messages"),
             ("x knee --url ws://h --window 5", "--rate"),

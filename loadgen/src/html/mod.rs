@@ -9,6 +9,7 @@ mod run;
 
 use crate::drive::Outcome;
 use crate::header::Header;
+use crate::pin::Pin;
 use crate::report::thousands;
 use chart::{Chart, DrawError, Ink};
 
@@ -116,7 +117,8 @@ fn made(header: &Header) -> String {
     let machine = &header.machine;
     let cores = machine.cores.map(|cores| format!("{cores} cores"));
     let known = [machine.cpu.clone(), cores, machine.kernel.clone()].into_iter().flatten();
-    let words = [header.started_at.clone(), header.server.clone()].into_iter().chain(known);
+    let pinned = header.pinned.map(Pin::to_string);
+    let words = [header.started_at.clone(), header.server.clone()].into_iter().chain(known).chain(pinned);
     let version = format!("stentor-loadgen {}", header.loadgen);
     words.chain([version]).collect::<Vec<_>>().join(" · ")
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::connections_report::{Connections as Figures, ConnectionsReport};
 use crate::cost;
 use crate::fleet::{self, Fleet, FleetError, Muster};
@@ -17,17 +16,16 @@ use crate::kernel;
 use crate::limits::{DESCRIPTORS_SPARE, PUBLISH_LEAD};
 use crate::measure::seconds_between;
 use crate::pace::Grid;
-use crate::progress::Progress;
 use crate::publisher::{Order, Publisher};
 use crate::receiver::Pace;
 use crate::recorder::Recorder;
 use crate::report::thousands;
+use crate::scenario::Subject;
 use crate::scenario::fanout::{RunError, resolve};
 use crate::scenario::stage::Stage;
 use crate::schedule::Schedule;
 use crate::supply::Alike;
 use crate::tally::Marks;
-use crate::target::Target;
 use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
@@ -43,14 +41,9 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<ConnectionsReport, RunError> {
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<ConnectionsReport, RunError> {
+        let Subject { target, pid, clock, progress } = subject;
         let server = resolve(&target.address).await?;
         let plan = TopicPlan::one(&self.topic);
         let (wanted, own_limit) = self.permitted()?;

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::churner::Broken;
-use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
 use crate::feed::{Feed, Replay};
@@ -25,17 +24,16 @@ use crate::kernel::{self, KernelMemory};
 use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX};
 use crate::measure::{Window, seconds_between};
 use crate::pace::Grid;
-use crate::progress::Progress;
 use crate::publisher::{Order, PublishError, Publisher};
 use crate::receiver::Pace;
 use crate::recorder::Recorder;
 use crate::report::{Report, ServerCost};
+use crate::scenario::Subject;
 use crate::scenario::stage::Stage;
 use crate::schedule::{Schedule, Window as Outstanding};
 use crate::slow_figures::SlowFigures;
 use crate::supply::{Alike, Supply};
 use crate::tally::Marks;
-use crate::target::Target;
 use crate::target::address::Address;
 use crate::topics::{TopicPlan, Topics};
 
@@ -176,27 +174,27 @@ impl Fanout {
         fleet::raise_descriptors(self.others + self.connections + self.slow.count())
     }
 
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Report, RunError> {
+    /// For how long messages are published, where that is known beforehand.
+    pub(crate) fn timed_s(&self) -> f64 {
+        match self.amount {
+            Amount::Timed { warmup_s, measured_s } => warmup_s + measured_s,
+            Amount::Messages(_) => f64::INFINITY,
+        }
+    }
+
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         let nothing = async |_, _: &Marks| Ok(());
-        Ok(self.run_beside(target, pid, clock, progress, nothing).await?.0)
+        Ok(self.run_beside(subject, nothing).await?.0)
     }
 
     /// Runs it, and `beside` at the same time; that is told when the first message is due.
     pub(crate) async fn run_beside<T: Beside>(
         &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
+        subject: Subject<'_>,
         beside: impl AsyncFnOnce(u64, &Marks) -> Result<T, RunError>,
     ) -> Result<(Report, T), RunError> {
+        let Subject { target, pid, clock, progress } = subject;
         let server = resolve(&target.address).await?;
         let topics = Arc::new(Topics::deal(&self.topics, self.connections));
         let marks = Arc::new(Marks::default());
@@ -219,10 +217,10 @@ impl Fanout {
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
         let recorder = Recorder::start(clock, pid);
         recorder.phase("connect").await;
-        let (fleet, connect_s) = self.connect(&muster, clock, progress, pid, &mut cost).await?;
+        let (fleet, connect_s) = self.connect(&muster, subject, &mut cost).await?;
         recorder.follow(fleet.tallies()).await;
         kernel.tcp_bytes_idle = kernel::tcp_bytes();
-        let slow = self.connect_slow(muster, clock, progress).await?;
+        let slow = self.connect_slow(muster, subject).await?;
         let publish_at = resolve(target.publisher_address()).await?;
         let call = target.publisher(self.topics.only());
         let opened = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;

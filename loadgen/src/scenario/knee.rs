@@ -6,13 +6,11 @@
 
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::knee::Search;
 use crate::knee_report::{KneeReport, Step};
 use crate::limits::KNEE_TRIES;
-use crate::progress::Progress;
+use crate::scenario::Subject;
 use crate::scenario::fanout::{Amount, Fanout, RunError, Tempo};
-use crate::target::Target;
 use crate::topics::TopicPlan;
 
 /// What is asked for.
@@ -33,23 +31,16 @@ pub(crate) struct Knee {
 #[derive(Debug)]
 pub(crate) struct Hunt<'a> {
     knee: &'a Knee,
-    target: &'a Target,
-    pid: Option<u32>,
+    subject: Subject<'a>,
     search: Search,
     steps: Vec<Step>,
 }
 
 impl Knee {
     /// Searches it at `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<KneeReport, RunError> {
-        let mut hunt = Hunt::new(self, target, pid);
-        while hunt.advance("", clock, progress).await? {}
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<KneeReport, RunError> {
+        let mut hunt = Hunt::new(self, subject);
+        while hunt.advance("").await? {}
         Ok(hunt.report())
     }
 
@@ -64,18 +55,14 @@ impl Knee {
 
 impl<'a> Hunt<'a> {
     /// At its beginning.
-    pub(crate) fn new(knee: &'a Knee, target: &'a Target, pid: Option<u32>) -> Self {
+    pub(crate) fn new(knee: &'a Knee, subject: Subject<'a>) -> Self {
         let search = Search::new(knee.first_per_s, knee.ceiling());
-        Self { knee, target, pid, search, steps: Vec::new() }
+        Self { knee, subject, search, steps: Vec::new() }
     }
 
     /// Tries the next rate, at most [`KNEE_TRIES`] times; false when there is none.
-    pub(crate) async fn advance(
-        &mut self,
-        name: &str,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<bool, RunError> {
+    pub(crate) async fn advance(&mut self, name: &str) -> Result<bool, RunError> {
+        let progress = self.subject.progress;
         let Some(rate_per_s) = self.search.next() else { return Ok(false) };
         let mut held = false;
         for _ in 0..KNEE_TRIES {
@@ -84,7 +71,7 @@ impl<'a> Hunt<'a> {
             let first = &self.knee.first;
             let topics = TopicPlan::one(&format!("{}-{}-{number}", first.topics.base, first.connections));
             let fanout = Fanout { topics, tempo: Tempo::Rate(rate_per_s), ..first.clone() };
-            let step = match fanout.run(self.target, self.pid, clock, progress).await {
+            let step = match fanout.run(self.subject).await {
                 Ok(report) => Step::of(&report, rate_per_s, self.knee.bound_ms, self.knee.busy_ok),
                 Err(RunError::Publish(error)) => Step::failed(rate_per_s, &error),
                 Err(other) => return Err(other),
@@ -110,6 +97,6 @@ impl<'a> Hunt<'a> {
 
     /// What came of it.
     pub(crate) fn report(self) -> KneeReport {
-        KneeReport::new(self.target, self.knee, &self.search, self.steps)
+        KneeReport::new(self.subject.target, self.knee, &self.search, self.steps)
     }
 }

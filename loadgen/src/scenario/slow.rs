@@ -3,25 +3,17 @@
 //! Contract: two runs, first with the healthy subscribers alone, then with the slow ones beside them; both have the same
 //! number of healthy ones. The slow ones stand before anything is published, and are read to their end after the drain.
 
-use crate::clock::Clock;
-use crate::progress::Progress;
 use crate::report::Report;
+use crate::scenario::Subject;
 use crate::scenario::fanout::{Fanout, RunError, Slowness};
-use crate::target::Target;
 
 /// Runs `fanout` without its slow subscribers, then with them.
-pub(crate) async fn run(
-    fanout: &Fanout,
-    target: &Target,
-    pid: Option<u32>,
-    clock: Clock,
-    progress: Progress,
-) -> Result<Report, RunError> {
-    progress.part("without slow subscribers");
+pub(crate) async fn run(fanout: &Fanout, subject: Subject<'_>) -> Result<Report, RunError> {
+    subject.progress.part("without slow subscribers");
     let alone = Fanout { slow: Slowness::default(), ..fanout.clone() };
-    let without = alone.run(target, pid, clock, progress).await?;
-    progress.part("with slow subscribers");
-    let mut report = fanout.run(target, pid, clock, progress).await?;
+    let without = alone.run(subject).await?;
+    subject.progress.part("with slow subscribers");
+    let mut report = fanout.run(subject).await?;
     report.scenario = "slow";
     let p99_us = report.latency_us.p99;
     if let Some(slow) = &mut report.slow {

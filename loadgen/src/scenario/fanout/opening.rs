@@ -5,25 +5,23 @@
 use std::sync::Arc;
 
 use super::{Fanout, RunError};
-use crate::clock::Clock;
 use crate::cost;
 use crate::fleet::{Fleet, Muster};
 use crate::limits::SETTLE;
 use crate::measure::seconds_between;
-use crate::progress::Progress;
 use crate::receiver::Pace;
 use crate::report::ServerCost;
+use crate::scenario::Subject;
 
 impl Fanout {
     /// Opens all subscribers, and reads what they cost the server; gives the seconds it took, too.
     pub(super) async fn connect(
         &self,
         muster: &Muster,
-        clock: Clock,
-        progress: Progress,
-        pid: Option<u32>,
+        subject: Subject<'_>,
         cost: &mut ServerCost,
     ) -> Result<(Fleet, f64), RunError> {
+        let Subject { pid, clock, progress, .. } = subject;
         cost.resident_bytes_before = pid.and_then(cost::resident_bytes);
         let cpu_before_ns = pid.and_then(cost::process_cpu_ns);
         let from_ns = clock.now_ns();
@@ -50,9 +48,9 @@ impl Fanout {
     pub(super) async fn connect_slow(
         &self,
         healthy: Muster,
-        clock: Clock,
-        progress: Progress,
+        subject: Subject<'_>,
     ) -> Result<Option<Fleet>, RunError> {
+        let Subject { clock, progress, .. } = subject;
         let count = self.slow.count();
         if count == 0 {
             return Ok(None);
