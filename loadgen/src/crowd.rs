@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use futures_util::stream::{self, StreamExt};
 
 use crate::clock::Clock;
-use crate::handshake::{OpenError, Opened, open};
+use crate::handshake::{Local, OpenError, Opened, open};
 use crate::limits::{CROWD_PATIENCE, CROWD_RETRY, HANDSHAKES_IN_FLIGHT};
 use crate::scenario::fanout::Beside;
 use crate::target::Call;
@@ -45,13 +45,17 @@ pub(crate) async fn open_all(
     told: &mut impl FnMut(u64),
 ) -> Result<Vec<Opened>, OpenError> {
     let mut clients = Vec::with_capacity(count);
-    let openings = (0..count).map(|index| open(server, call, source_for(index, server.ip())));
+    let openings = (0..count).map(|index| open(server, call, at(index, server)));
     let mut opened = stream::iter(openings).buffer_unordered(HANDSHAKES_IN_FLIGHT);
     while let Some(client) = opened.next().await {
         clients.push(client?);
         told(clients.len() as u64);
     }
     Ok(clients)
+}
+
+fn at(index: usize, server: SocketAddr) -> Local {
+    Local { source: source_for(index, server.ip()), receive_bytes: None }
 }
 
 impl Beside for Return {}
@@ -68,7 +72,7 @@ impl Crowd {
         let returns = (0..count).map(|index| async move {
             let mut retries = 0;
             loop {
-                match open(server, call, source_for(index, server.ip())).await {
+                match open(server, call, at(index, server)).await {
                     Ok(client) => return (retries, Ok(client)),
                     Err(error) if clock.now_ns() > give_up_ns => return (retries, Err(error)),
                     Err(_) => retries += 1,

@@ -19,7 +19,6 @@ use crate::report::Report;
 use crate::scenario::Subject;
 use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, RunError};
-use crate::scenario::slow;
 use crate::server::SpawnError;
 use crate::standing::Standing;
 use crate::table;
@@ -76,7 +75,7 @@ pub(crate) async fn drive(work: &Work, peer: &Peer, pin: Option<&Pin>) -> Result
             let report = at.with(peer, async |on| fanout.run(on).await).await?;
             Report { scenario: "feed", ..report }
         }
-        Work::Slow(fanout) => at.with(peer, async |on| slow::run(fanout, on).await).await?,
+        Work::Slow(slow) => at.with(peer, async |on| slow.run(on).await).await?,
         Work::Storm(storm) => at.with(peer, async |on| storm.run(on).await).await?,
         Work::Churn(churn) => at.with(peer, async |on| churn.run(on).await).await?,
         Work::Soak(soak) => at.with(peer, async |on| soak.run(on).await).await?,

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,8 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::cost::ThreadProbe;
-use crate::handshake::{OpenError, Opened, open};
-use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, TRICKLE_BYTES, TRICKLE_EVERY};
+use crate::handshake::{Local, OpenError, Opened, open};
+use crate::limits::{
+    DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, SLOW_RECEIVE_BYTES, TRICKLE_BYTES, TRICKLE_EVERY,
+};
 use crate::subscriber::{Harvest, Shard};
 use crate::tally::{Marks, ReceiverTally};
 use crate::target::Target;
@@ -31,8 +32,10 @@ use crate::topics::Topics;
 pub(crate) enum Pace {
     /// Whatever comes, at once.
     Prompt,
-    /// The first `stalled` of them nothing, the others a little now and then.
-    Slow { stalled: usize },
+    /// Nothing.
+    Stalled,
+    /// A little now and then.
+    Trickling,
 }
 
 /// What one thread has to open, and how it has to judge it.
@@ -142,10 +145,10 @@ async fn run(
         return;
     }
     let published = match share.pace {
-        Pace::Prompt => finish.await,
-        Pace::Slow { stalled } => tokio::select! {
+        Pace::Prompt | Pace::Stalled => finish.await,
+        Pace::Trickling => tokio::select! {
             published = &mut finish => published,
-            () = trickle(&shard, stalled..share.count) => return,
+            () = trickle(&shard, share.count) => return,
         },
     };
     let Ok(published) = published else { return };
@@ -178,7 +181,8 @@ async fn open_all(
                 let index = share.first + next.replace(next.get() + 1);
                 let call = share.target.subscriber(&share.topics.names_of(index), false);
                 let source = source_for(share.others + index, share.server.ip());
-                let result = open(share.server, &call, source).await;
+                let receive_bytes = (share.pace != Pace::Prompt).then_some(SLOW_RECEIVE_BYTES);
+                let result = open(share.server, &call, Local { source, receive_bytes }).await;
                 if opened_sender.send((index, result)).await.is_err() {
                     return;
                 }
@@ -206,12 +210,12 @@ async fn read(shard: Rc<RefCell<Shard>>, index: usize) {
 }
 
 /// Reads a little from each, now and then, for ever.
-async fn trickle(shard: &RefCell<Shard>, who: Range<usize>) {
+async fn trickle(shard: &RefCell<Shard>, count: usize) {
     let mut ticks = tokio::time::interval(TRICKLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        who.clone().for_each(|index| shard.borrow_mut().try_read(index, TRICKLE_BYTES));
+        (0..count).for_each(|index| shard.borrow_mut().try_read(index, TRICKLE_BYTES));
     }
 }
 

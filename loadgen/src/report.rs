@@ -211,11 +211,11 @@ impl Report {
     }
 
     fn own_bottleneck(&self) -> Option<String> {
-        self.late_publisher().or_else(|| self.busy_receiver())
+        self.late_publisher().or_else(|| busy_receiver(self.receiver_ran_max, self.receiver_wanted_max))
     }
 
     /// Why what was published is not what was to be published, where it is not.
-    pub(crate) fn late_publisher(&self) -> Option<String> {
+    fn late_publisher(&self) -> Option<String> {
         let own_ms_max = OWN_LAG_MAX_NS as f64 / 1e6;
         if self.publish_lag_own_ms_max > own_ms_max {
             return Some(format!(
@@ -228,20 +228,21 @@ impl Report {
         }
         None
     }
+}
 
-    fn busy_receiver(&self) -> Option<String> {
-        let percent = |part: f64| format!("{:.1}", part * 100.0);
-        match (self.receiver_ran_max, self.receiver_wanted_max) {
-            (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
-                "a receiver thread used {} % of a core: use more --threads or fewer --conns",
-                percent(ran)
-            )),
-            (_, Some(wanted)) if wanted > RECEIVER_BUSY_MAX => Some(format!(
-                "a receiver thread ran or waited for a core {} % of the time: give it a core of its own",
-                percent(wanted)
-            )),
-            _ => None,
-        }
+/// Why the busiest receiver thread was too slow, where it was; the parts of the time it ran, and ran or waited for a core.
+pub(crate) fn busy_receiver(ran: Option<f64>, wanted: Option<f64>) -> Option<String> {
+    let percent = |part: f64| format!("{:.1}", part * 100.0);
+    match (ran, wanted) {
+        (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
+            "a receiver thread used {} % of a core: use more --threads or fewer --conns",
+            percent(ran)
+        )),
+        (_, Some(wanted)) if wanted > RECEIVER_BUSY_MAX => Some(format!(
+            "a receiver thread ran or waited for a core {} % of the time: give it a core of its own",
+            percent(wanted)
+        )),
+        _ => None,
     }
 }
 

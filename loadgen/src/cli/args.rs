@@ -39,7 +39,8 @@ pub(super) enum Scenario {
     Soak(SoakArgs),
     /// As many idle connections as the limits permit, then one message to all.
     Connections(ConnectionsArgs),
-    /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
+    /// The highest rate at which p99 stays within a bound and the run holds. It begins with --rate (200,000 deliveries a second);
+    /// each step takes --secs (1) behind a --warmup (0.2), and longer where that is too few messages for a p99.
     Knee(KneeArgs),
     /// Compares two results made with --json: 1 when a figure of B is worse than A's beyond the noise.
     Compare(CompareArgs),
@@ -119,6 +120,9 @@ pub(super) struct SlowArgs {
     /// Percent of --conns that read 1 KiB every 100 ms.
     #[arg(long, value_name = "PCT", default_value_t = 0.0)]
     pub(super) trickling: f64,
+    /// Times that both runs are made, in turns; the medians are compared.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(super) rounds: usize,
 }
 
 #[derive(Args, Debug)]
@@ -217,10 +221,11 @@ pub(super) struct KneeArgs {
     /// The p99 up to which a rate counts as held, in milliseconds: one for all, or one for each of --conns.
     #[arg(long, value_name = "MS", default_values_t = [10.0], value_delimiter = ',')]
     pub(super) bound_ms: Vec<f64>,
-    /// A p99 within the bound counts as held even when our own receivers were busy all the time.
+    /// A p99 within the bound counts as held even when our own threads were short of a core.
     #[arg(long)]
     pub(super) busy_ok: bool,
-    // The first rate is --rate; --secs and --warmup are those of each step.
+    // The first rate is --rate [default: 200,000 deliveries a second]; --secs [default: 1] and --warmup [default: 0.2] are those
+    // of each step.
     #[command(flatten)]
     pub(super) load: LoadArgs,
 }
@@ -320,21 +325,21 @@ pub(super) struct LoadArgs {
     /// Subscribers; a list (100,1000) only where several runs are asked for.
     #[arg(long, value_name = "N", default_values_t = [1_000], value_delimiter = ',')]
     pub(super) conns: Vec<usize>,
-    /// Messages a second.
-    #[arg(long, value_name = "R", default_value_t = 100.0)]
-    pub(super) rate: f64,
+    /// Messages a second [default: 100].
+    #[arg(long, value_name = "R")]
+    pub(super) rate: Option<f64>,
     /// Instead of --rate: so many messages under way, the next one when one has reached every subscriber.
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     pub(super) window: Option<u64>,
     /// Payload bytes.
     #[arg(long, value_name = "B", default_value_t = 128)]
     pub(super) size: usize,
-    /// Seconds to measure.
-    #[arg(long, value_name = "S", default_value_t = 10.0)]
-    pub(super) secs: f64,
-    /// Seconds before, verified but not in the latencies.
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    pub(super) warmup: f64,
+    /// Seconds to measure [default: 10].
+    #[arg(long, value_name = "S")]
+    pub(super) secs: Option<f64>,
+    /// Seconds before, verified but not in the latencies [default: 1].
+    #[arg(long, value_name = "S")]
+    pub(super) warmup: Option<f64>,
     /// The topic; nobody else may publish to it meanwhile.
     #[arg(long, value_name = "T", default_value = "loadgen")]
     pub(super) topic: String,

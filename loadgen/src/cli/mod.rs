@@ -16,13 +16,14 @@ use serde::Serialize;
 
 use crate::compare::Compare;
 use crate::floor::Floor;
+use crate::limits::{KNEE_FIRST_DELIVERIES_PER_S, KNEE_STEP_S, KNEE_WARMUP_S};
 use crate::pin::Pin;
 use crate::scenario::churn::Churn;
 use crate::scenario::connections::Connections;
 use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
-use crate::scenario::slow::divide;
+use crate::scenario::slow::{Slow, divide};
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
 use args::{CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
@@ -73,7 +74,7 @@ pub(crate) enum Work {
     },
     Floor(Fanout),
     Topics(Fanout),
-    Slow(Fanout),
+    Slow(Slow),
     Storm(Storm),
     Churn(Churn),
     Feed(Fanout),
@@ -144,6 +145,7 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
     };
     percent("stalled", args.stalled)?;
     percent("trickling", args.trickling)?;
+    at_least("rounds", args.rounds >= 1, "must be at least 1")?;
     if args.stalled + args.trickling == 0.0 {
         return Err("--stalled or --trickling is needed, or both".to_owned());
     }
@@ -153,7 +155,7 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(fanout), peer(args.peer)?, setting)
+    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer(args.peer)?, setting)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
@@ -164,7 +166,14 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
     at_least("bound-ms", matching, "must be one for all, or one for each of --conns")?;
     let bounds = args.bound_ms.iter().cycle();
     let knees = args.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
-        let first = load(LoadArgs { conns: vec![*connections], ..args.load.clone() }, None)?;
+        let step = LoadArgs {
+            conns: vec![*connections],
+            rate: args.load.rate.or(Some(KNEE_FIRST_DELIVERIES_PER_S / (*connections).max(1) as f64)),
+            secs: args.load.secs.or(Some(KNEE_STEP_S)),
+            warmup: args.load.warmup.or(Some(KNEE_WARMUP_S)),
+            ..args.load.clone()
+        };
+        let first = load(step, None)?;
         match first.tempo {
             Tempo::Rate(first_per_s) => {
                 Ok(Knee { first, first_per_s, bound_ms: *bound_ms, busy_ok: args.busy_ok })
@@ -264,7 +273,7 @@ mod tests {
         assert!(matches!(work, Work::Floor(fanout) if fanout.messages() == 3));
         assert!(matches!(peer, Peer::Floor(Floor { coalesce: false })));
         let (work, ..) = drive("x slow --url ws://h --conns 200 --stalled 1 --trickling 2");
-        let Work::Slow(fanout) = work else { panic!("{work:?}") };
+        let Work::Slow(Slow { fanout, rounds: 3 }) = work else { panic!("{work:?}") };
         assert_eq!((fanout.connections, fanout.slow), (194, Slowness { stalled: 2, trickling: 4 }));
         let (work, peer, _) = drive("x knee --floor --coalesce --bound-ms 5 --rate 50");
         let Work::Knee(knee) = work else { panic!("{work:?}") };
@@ -344,6 +353,7 @@ mod tests {
             ("x floor --url ws://h", "--url"),
             ("x slow --url ws://h", "--stalled"),
             ("x slow --url ws://h --stalled 100", "--stalled"),
+            ("x slow --url ws://h --stalled 1 --rounds 0", "--rounds"),
             ("x slow --url ws://h --conns 2 --stalled 50 --trickling 50", "healthy"),
             ("x knee", "--url"),
             ("x knee --floor --url ws://h", "--url"),

@@ -77,7 +77,7 @@ pub(super) fn soak(mut args: SoakArgs) -> Result<Plan, String> {
         return Err(reason.to_owned());
     }
     at_least("hours", args.hours.is_none_or(|hours| hours.is_finite() && hours > 0.0), "must be above 0")?;
-    args.load.secs = args.hours.map_or(args.load.secs, |hours| hours * 3_600.0);
+    args.load.secs = args.hours.map(|hours| hours * 3_600.0).or(args.load.secs);
     let steady = Fanout { others: args.churners + args.stalled, ..load(args.load, None)? };
     planned(Work::Soak(Soak { steady, churners: args.churners, stalled: args.stalled }), peer, setting)
 }

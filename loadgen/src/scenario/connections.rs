@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::connections_report::{Connections as Figures, ConnectionsReport};
 use crate::cost;
 use crate::fleet::{self, Fleet, FleetError, Muster};
-use crate::handshake;
+use crate::handshake::{self, Local};
 use crate::kernel;
 use crate::limits::{DESCRIPTORS_SPARE, PUBLISH_LEAD};
 use crate::measure::seconds_between;
@@ -80,7 +80,7 @@ impl Connections {
         let publish_to = by_http.as_ref().unwrap_or(target);
         let publish_at = resolve(publish_to.publisher_address()).await?;
         let call = publish_to.publisher(plan.only());
-        let line = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;
+        let line = handshake::open(publish_at, &call, Local::default()).await.map_err(RunError::Publisher)?;
         let grid = Grid::new(clock.now_ns() + PUBLISH_LEAD.as_nanos() as u64, 1.0);
         let order = Order {
             schedule: Schedule::Grid(grid),
@@ -91,7 +91,8 @@ impl Connections {
             measured_from_ns: 0,
         };
         let publisher = Publisher::start(line, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
+        let mut stage =
+            Stage { fleet, publisher, published: None, clock, pid, progress, recorder, hurry: None };
         stage.drain(grid.at(0)).await?;
         let received = stage.fleet.received();
         let end = memory();
