@@ -28,10 +28,8 @@ pub(crate) struct Counters {
     written_frames: u64,
     /// Connections behind a full socket now,
     pub(crate) blocked: u64,
-    /// the bytes in their queues, each frame once,
+    /// and the bytes in their queues, each frame once.
     pub(crate) queued_bytes: u64,
-    /// and connections that were closed because they could not keep up.
-    pub(crate) closed_as_slow: u64,
 }
 
 /// What happened between two readings, as the server counts it.
@@ -101,12 +99,10 @@ fn fetch(url: &str) -> Result<String, ureq::Error> {
     agent.get(url).call()?.body_mut().read_to_string()
 }
 
-const SLOW: &str = "reason=\"slow_consumer\"";
-
 /// Sums each metric over its labels.
 fn parse(text: &str) -> Option<Counters> {
-    let sum_with = |name: &str, label: &str| {
-        let values = text.lines().filter(|line| line.contains(label)).filter_map(|line| {
+    let sum = |name: &str| {
+        let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix("stentor_")?.strip_prefix(name)?;
             let value = match rest.strip_prefix('{') {
                 Some(labelled) => labelled.rsplit_once('}')?.1,
@@ -117,7 +113,6 @@ fn parse(text: &str) -> Option<Counters> {
         // Counters are whole numbers that an f64 holds exactly up to 2^53.
         values.map(|value| value as u64).reduce(|sum, value| sum + value)
     };
-    let sum = |name: &str| sum_with(name, "");
     Some(Counters {
         published: sum("published_total")?,
         routed: sum("routed_total").unwrap_or_default(),
@@ -130,7 +125,6 @@ fn parse(text: &str) -> Option<Counters> {
         written_frames: sum("write_frames_sum").unwrap_or_default(),
         blocked: sum("connections_blocked").unwrap_or_default(),
         queued_bytes: sum("outbound_bytes").unwrap_or_default(),
-        closed_as_slow: sum_with("connections_dropped_total", SLOW).unwrap_or_default(),
     })
 }
 
@@ -181,8 +175,7 @@ mod tests {
         stentor_published_bytes_total 900\nstentor_routed_total{shard=\"0\"} 10\nstentor_routed_total{shard=\"1\"} 4\n\
         stentor_delivered_total{shard=\"0\"} 9\nstentor_delivered_total{shard=\"1\"} 3\nstentor_pending{shard=\"0\"} 1\n\
         stentor_pending{shard=\"1\"} 1\nstentor_write_frames_sum{shard=\"0\"} 12.0\n\
-        stentor_connections_blocked{shard=\"0\"} 3\nstentor_connections_dropped_total{reason=\"client\",shard=\"0\"} 9\n\
-        stentor_connections_dropped_total{reason=\"slow_consumer\",shard=\"0\"} 5\n\
+        stentor_connections_blocked{shard=\"0\"} 3\n\
         stentor_write_frames_count{shard=\"0\"} 4\nstentor_write_frames_bucket{le=\"1.0\",shard=\"0\"} 2\n# EOF\n";
 
     #[test]
@@ -196,7 +189,6 @@ mod tests {
             writes: 4,
             written_frames: 12,
             blocked: 3,
-            closed_as_slow: 5,
             ..Counters::default()
         };
         assert_eq!(counters, expected);

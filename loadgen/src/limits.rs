@@ -162,8 +162,8 @@ pub(crate) const KNEE_MESSAGES_MIN: f64 = 30.0;
 pub(crate) const KNEE_LATE_PART: f64 = 0.1;
 /// or when deliveries are this much more than the bound behind.
 pub(crate) const KNEE_BEHIND_S: f64 = 0.25;
-/// The knee's upper side has failed so often: one hiccup of the machine at a low rate would end the search there.
-pub(crate) const KNEE_TRIES: u32 = 2;
+/// So often a rate that failed may turn out to hold: one hiccup of the machine at a low rate would end the search there.
+pub(crate) const KNEE_CHANCES: u32 = 1;
 /// A server that was left with work has this long to finish it before the next step,
 pub(crate) const CALM_MAX: Duration = Duration::from_secs(5);
 /// and has finished when it used less than a tenth of such a while.

@@ -60,6 +60,8 @@ pub(crate) struct Share {
     pub(crate) pace: Pace,
     /// True exactly when those opened before the first failure are enough.
     pub(crate) partial: bool,
+    /// True exactly when they are reset at the end.
+    pub(crate) abrupt: bool,
 }
 
 /// A thread whose connections stand.
@@ -157,9 +159,10 @@ async fn run(
         (0..share.count).for_each(|index| drop(readers.spawn_local(read(Rc::clone(&shard), index))));
     }
     let received = shard.borrow_mut().harvest(&published);
-    if harvest.send(received).is_err() {
+    if harvest.send(received).is_err() || share.abrupt {
         return;
     }
+    shard.borrow_mut().leave();
     // The side that closes first keeps the port in TIME_WAIT: let it be the server.
     let all_closed = async { while readers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GOODBYE, all_closed).await;

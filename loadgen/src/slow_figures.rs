@@ -49,8 +49,6 @@ pub(crate) struct Backlog {
     pub(crate) blocked_max: u64,
     /// In their queues, each frame once.
     pub(crate) queued_bytes_max: u64,
-    /// Closed because they could not keep up.
-    pub(crate) closed_as_slow: u64,
 }
 
 /// The p99 of the healthy ones in two runs that followed each other.

@@ -119,7 +119,7 @@ impl Subscriber {
     }
 }
 
-/// A run that is given up leaves no port of ours in TIME_WAIT: the next one may need it at once.
+/// Who leaves without a goodbye leaves nothing in TIME_WAIT either.
 impl Drop for Shard {
     fn drop(&mut self) {
         if !self.leaving {
@@ -306,8 +306,7 @@ impl Shard {
         }
     }
 
-    /// Closes the accounts at the end of a run in which so many messages of each topic were sent, and says goodbye to the
-    /// server.
+    /// Closes the accounts at the end of a run in which so many messages of each topic were sent.
     pub(crate) fn harvest(&mut self, published: &[u64]) -> Harvest {
         let mut harvest = std::mem::replace(&mut self.harvest, Harvest::new());
         for subscriber in &self.subscribers {
@@ -316,10 +315,14 @@ impl Shard {
                 harvest.missing += subscriber.missing(published);
             }
         }
+        harvest
+    }
+
+    /// Says goodbye to the server.
+    pub(crate) fn leave(&mut self) {
         self.leaving = true;
         for index in 0..self.subscribers.len() {
             self.take_leave(index);
         }
-        harvest
     }
 }

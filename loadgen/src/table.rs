@@ -144,7 +144,6 @@ fn slow_rows(slow: &SlowFigures, row: &mut impl FnMut(&str, String)) {
     if let Some(backlog) = &slow.backlog {
         let queued = format!("with {} KiB", thousands(backlog.queued_bytes_max / 1024));
         row("behind a full socket, at most", format!("{} {queued}", thousands(backlog.blocked_max)));
-        row("closed as slow by the server", thousands(backlog.closed_as_slow));
     }
     row("slow ones behind by", format!("{} messages", thousands(slow.behind)));
     let holes = [slow.gaps, slow.duplicates, slow.reordered].map(thousands);

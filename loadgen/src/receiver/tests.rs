@@ -40,6 +40,7 @@ async fn subscribed(pace: Pace, clock: Clock) -> (Receiver, Task<TcpStream>) {
         marks: Arc::default(),
         pace,
         partial: false,
+        abrupt: false,
     };
     let mut receiver = Receiver::start(share, clock).unwrap();
     let (stream, _) = listener.accept().await.unwrap();

@@ -59,6 +59,7 @@ impl Connections {
             pace: Pace::Prompt,
             others: 0,
             partial: true,
+            abrupt: false,
         };
         let memory = || Memory::now(pid);
         let before = memory();

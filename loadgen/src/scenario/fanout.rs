@@ -218,6 +218,7 @@ impl Fanout {
             pace: Pace::Prompt,
             others: self.others,
             partial: false,
+            abrupt: self.bound_ms.is_some(),
         };
         let counters_before = match target.operator() {
             Some(operator) => Some((operator, counters::read(operator).await?)),

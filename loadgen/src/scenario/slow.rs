@@ -54,13 +54,11 @@ async fn watched(fanout: &Fanout, subject: Subject<'_>) -> Result<Report, RunErr
     let watch = async |start_ns: u64, _: &_| {
         let Some(operator) = subject.target.operator() else { return Ok(None) };
         let end_ns = start_ns + (fanout.timed_s() * 1e9) as u64;
-        let before = counters::read(operator).await?.closed_as_slow;
         let mut backlog = Backlog::default();
         loop {
             let now = counters::read(operator).await?;
             backlog.blocked_max = backlog.blocked_max.max(now.blocked);
             backlog.queued_bytes_max = backlog.queued_bytes_max.max(now.queued_bytes);
-            backlog.closed_as_slow = now.closed_as_slow - before;
             let rest = subject.clock.until(end_ns);
             if rest == Duration::ZERO {
                 return Ok(Some(backlog));
