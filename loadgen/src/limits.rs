@@ -169,4 +169,4 @@ pub(crate) const CALM_MAX: Duration = Duration::from_secs(5);
 /// and has finished when it used less than a tenth of such a while.
 pub(crate) const CALM_LOOK: Duration = Duration::from_millis(50);
 /// When the first rate fails, so many halvings of it are tried.
-pub(crate) const KNEE_HALVINGS: u32 = 5;
+pub(crate) const KNEE_HALVINGS: u32 = 3;

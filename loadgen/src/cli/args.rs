@@ -49,12 +49,19 @@ pub(super) enum Scenario {
     FloorServer(FloorServerArgs),
 }
 
+/// Whom to drive, and with what.
 #[derive(Args, Debug)]
-pub(super) struct FanoutArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
     #[command(flatten)]
     pub(super) load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FanoutArgs {
+    #[command(flatten)]
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     /// Run the floor first, with the same parameters, and report ratios to it.
@@ -77,9 +84,7 @@ pub(super) struct FloorArgs {
 #[derive(Args, Debug)]
 pub(super) struct TopicsArgs {
     #[command(flatten)]
-    pub(super) peer: PeerArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     #[command(flatten)]
@@ -109,9 +114,7 @@ pub(super) struct SpreadArgs {
 #[derive(Args, Debug)]
 pub(super) struct SlowArgs {
     #[command(flatten)]
-    pub(super) peer: PeerArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     /// Percent of --conns that never read.
@@ -127,11 +130,9 @@ pub(super) struct SlowArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct StormArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are those who are served; --secs are before the storm.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Clients that are cut off and come back; they get no messages. The storm is measured for 5 s.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(super) clients: usize,
@@ -145,11 +146,9 @@ pub(super) struct StormArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ChurnArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are the churning ones.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Subscribers beside --conns that stay.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) steady: usize,
@@ -160,8 +159,6 @@ pub(super) struct ChurnArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct FeedArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     /// A recording, NDJSON as `stentor sub --json` writes it; without one the feed is synthetic, with --rate and --secs.
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
@@ -170,16 +167,14 @@ pub(super) struct FeedArgs {
     pub(super) speed: f64,
     // Everything is measured: there is no warm-up.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct SoakArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are those who stay.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Instead of --secs.
     #[arg(long, value_name = "H", conflicts_with = "secs")]
     pub(super) hours: Option<f64>,
@@ -193,11 +188,9 @@ pub(super) struct SoakArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectionsArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // Of the load only --conns, --size, --topic, --threads and --json have a meaning.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Seconds to hold the idle connections before the message.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub(super) hold: f64,
@@ -205,8 +198,6 @@ pub(super) struct ConnectionsArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct KneeArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     /// Search the knee of the floor.
     #[arg(long, conflicts_with_all = ["url", "spawn", "spawn_nats", "pid", "admin"])]
     pub(super) floor: bool,
@@ -227,7 +218,7 @@ pub(super) struct KneeArgs {
     // The first rate is --rate [default: 200,000 deliveries a second]; --secs [default: 1] and --warmup [default: 0.2] are those
     // of each step.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args, Debug)]

@@ -118,10 +118,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
 }
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
-    let setting = setting(&args.load)?;
-    let fanout = load(args.load, args.count.messages)?;
+    let setting = setting(&args.run.load)?;
+    let fanout = load(args.run.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
-    planned(Work::Fanout { fanout, against }, peer(args.peer)?, setting)
+    planned(Work::Fanout { fanout, against }, peer(args.run.peer)?, setting)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
@@ -131,15 +131,15 @@ fn floor(args: FloorArgs) -> Result<Plan, String> {
 }
 
 fn topics(args: TopicsArgs) -> Result<Plan, String> {
-    let (setting, peer) = (setting(&args.load)?, peer(args.peer)?);
+    let (setting, peer) = (setting(&args.run.load)?, peer(args.run.peer)?);
     if let Some(reason) = one_topic_only(&peer) {
         return Err(reason.to_owned());
     }
-    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, setting)
+    planned(Work::Topics(load::topics(args.spread, args.run.load, args.count.messages)?), peer, setting)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
-    let setting = setting(&args.load)?;
+    let setting = setting(&args.run.load)?;
     let percent = |name: &str, value: f64| {
         at_least(name, (0.0..100.0).contains(&value), "must be at least 0 and below 100")
     };
@@ -149,29 +149,29 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
     if args.stalled + args.trickling == 0.0 {
         return Err("--stalled or --trickling is needed, or both".to_owned());
     }
-    let (threads, mut fanout) = (args.load.threads, load(args.load, args.count.messages)?);
+    let (threads, mut fanout) = (args.run.load.threads, load(args.run.load, args.count.messages)?);
     let (healthy, slow) = divide(fanout.connections, args.stalled, args.trickling);
     if healthy < threads {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer(args.peer)?, setting)
+    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer(args.run.peer)?, setting)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let (setting, floor_choice) = (setting(&args.load)?, chosen(args.choice.clone()));
+    let (setting, floor_choice) = (setting(&args.run.load)?, chosen(args.choice.clone()));
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
     at_least("bound-ms", bound_ok, "must be above 0")?;
-    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
+    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.run.load.conns.len();
     at_least("bound-ms", matching, "must be one for all, or one for each of --conns")?;
     let bounds = args.bound_ms.iter().cycle();
-    let knees = args.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
+    let knees = args.run.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
         let step = LoadArgs {
             conns: vec![*connections],
-            rate: args.load.rate.or(Some(KNEE_FIRST_DELIVERIES_PER_S / (*connections).max(1) as f64)),
-            secs: args.load.secs.or(Some(KNEE_STEP_S)),
-            warmup: args.load.warmup.or(Some(KNEE_WARMUP_S)),
-            ..args.load.clone()
+            rate: args.run.load.rate.or(Some(KNEE_FIRST_DELIVERIES_PER_S / (*connections).max(1) as f64)),
+            secs: args.run.load.secs.or(Some(KNEE_STEP_S)),
+            warmup: args.run.load.warmup.or(Some(KNEE_WARMUP_S)),
+            ..args.run.load.clone()
         };
         let first = load(step, None)?;
         match first.tempo {
@@ -183,9 +183,9 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
     });
     let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
     let peer = match floor_if(args.floor || args.against_floor, args.choice, "--floor or --against-floor")? {
-        Some(_) if args.floor && !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
+        Some(_) if args.floor && !args.run.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
         Some(floor) if args.floor => Peer::Floor(floor),
-        _ => peer(args.peer)?,
+        _ => peer(args.run.peer)?,
     };
     let nats = args.against_nats.map(|path| ("nats", Peer::Nats { path, args: Vec::new() }));
     let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));

@@ -72,6 +72,7 @@ impl Connections {
         recorder.follow(fleet.tallies()).await;
         let opened = fleet.received().opened;
         phase.done(connect_s, opened, "connections");
+        recorder.phase("hold").await;
         let stopped_by = fleet.stopped_by().map(ToString::to_string).or(own_limit);
         tokio::time::sleep(Duration::from_secs_f64(self.hold_s)).await;
         let idle = memory();
