@@ -33,6 +33,9 @@ pub const ANSWERS_OWED_MAX: u16 = 64;
 pub const SENDS_PER_YIELD: usize = 32;
 /// Seconds after which a closing connection is reset whatever it still owes.
 pub const CLOSE_LINGER_S: u64 = 5;
+/// Sockets of ended connections that a shard closes a second: each is 10 us of the kernel's time, and when
+/// thousands end at once those who are served must not wait for all of them.
+pub const CLOSES_PER_S: u32 = 8_000;
 /// Unsent bytes the kernel holds for one socket before it says full: what waits longer waits where it is counted.
 pub const NOTSENT_LOWAT_BYTES: u32 = 128 << 10;
 /// Connections the shards set memory aside for, all together: 150 bytes each, of which only what is touched counts.
@@ -82,6 +85,10 @@ pub struct Limits {
     pub operations_burst: u32,
     /// Seconds a handshake may take.
     pub handshake_s: u64,
+    /// Handshakes each door thread begins a second while something is being delivered; who comes faster is
+    /// accepted and waits. More lets a storm of clients in sooner, less disturbs those who are served less.
+    /// 0: no limit.
+    pub handshakes_per_s: u32,
     /// Seconds of silence before the server pings.
     pub ping_s: u32,
     /// Seconds without any byte before the server closes with 4003.
@@ -118,6 +125,7 @@ impl Default for Limits {
             operations_per_s: 100,
             operations_burst: 200,
             handshake_s: 10,
+            handshakes_per_s: 4_000,
             ping_s: 20,
             idle_s: 60,
             sequencer_frames: 16_384,

@@ -26,6 +26,10 @@ pub(crate) struct Counters {
     /// Writes of sweeps, and the frames in them.
     writes: u64,
     written_frames: u64,
+    /// Connections behind a full socket now,
+    pub(crate) blocked: u64,
+    /// and the bytes in their queues, each frame once.
+    pub(crate) queued_bytes: u64,
 }
 
 /// What happened between two readings, as the server counts it.
@@ -119,6 +123,8 @@ fn parse(text: &str) -> Option<Counters> {
         pending: sum("pending").unwrap_or_default(),
         writes: sum("write_frames_count").unwrap_or_default(),
         written_frames: sum("write_frames_sum").unwrap_or_default(),
+        blocked: sum("connections_blocked").unwrap_or_default(),
+        queued_bytes: sum("outbound_bytes").unwrap_or_default(),
     })
 }
 
@@ -169,6 +175,7 @@ mod tests {
         stentor_published_bytes_total 900\nstentor_routed_total{shard=\"0\"} 10\nstentor_routed_total{shard=\"1\"} 4\n\
         stentor_delivered_total{shard=\"0\"} 9\nstentor_delivered_total{shard=\"1\"} 3\nstentor_pending{shard=\"0\"} 1\n\
         stentor_pending{shard=\"1\"} 1\nstentor_write_frames_sum{shard=\"0\"} 12.0\n\
+        stentor_connections_blocked{shard=\"0\"} 3\n\
         stentor_write_frames_count{shard=\"0\"} 4\nstentor_write_frames_bucket{le=\"1.0\",shard=\"0\"} 2\n# EOF\n";
 
     #[test]
@@ -181,6 +188,7 @@ mod tests {
             pending: 2,
             writes: 4,
             written_frames: 12,
+            blocked: 3,
             ..Counters::default()
         };
         assert_eq!(counters, expected);

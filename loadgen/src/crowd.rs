@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use futures_util::stream::{self, StreamExt};
 
 use crate::clock::Clock;
-use crate::handshake::{OpenError, Opened, open};
+use crate::handshake::{Local, OpenError, Opened, open};
 use crate::limits::{CROWD_PATIENCE, CROWD_RETRY, HANDSHAKES_IN_FLIGHT};
-use crate::progress::Phase;
 use crate::scenario::fanout::Beside;
 use crate::target::Call;
 use crate::target::address::source_for;
@@ -19,9 +18,9 @@ use crate::target::address::source_for;
 /// The connected clients.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    server: SocketAddr,
-    call: Call,
-    clients: Vec<Opened>,
+    pub(crate) server: SocketAddr,
+    pub(crate) call: Call,
+    pub(crate) clients: Vec<Opened>,
 }
 
 /// How they came back.
@@ -46,7 +45,7 @@ pub(crate) async fn open_all(
     told: &mut impl FnMut(u64),
 ) -> Result<Vec<Opened>, OpenError> {
     let mut clients = Vec::with_capacity(count);
-    let openings = (0..count).map(|index| open(server, call, source_for(index, server.ip())));
+    let openings = (0..count).map(|index| open(server, call, at(index, server)));
     let mut opened = stream::iter(openings).buffer_unordered(HANDSHAKES_IN_FLIGHT);
     while let Some(client) = opened.next().await {
         clients.push(client?);
@@ -55,20 +54,13 @@ pub(crate) async fn open_all(
     Ok(clients)
 }
 
+fn at(index: usize, server: SocketAddr) -> Local {
+    Local { source: source_for(index, server.ip()), receive_bytes: None }
+}
+
 impl Beside for Return {}
 
 impl Crowd {
-    /// Connects `count` clients; the first failure ends it.
-    pub(crate) async fn open(
-        server: SocketAddr,
-        call: Call,
-        count: usize,
-        phase: &Phase,
-    ) -> Result<Self, OpenError> {
-        let clients = open_all(server, &call, count, &mut |opened| phase.at(opened)).await?;
-        Ok(Self { server, call, clients })
-    }
-
     /// Cuts all of them off, and lets them come back with `in_flight` handshakes at a time.
     pub(crate) async fn storm(&mut self, in_flight: usize, clock: Clock) -> Return {
         let from_ns = clock.now_ns();
@@ -80,7 +72,7 @@ impl Crowd {
         let returns = (0..count).map(|index| async move {
             let mut retries = 0;
             loop {
-                match open(server, call, source_for(index, server.ip())).await {
+                match open(server, call, at(index, server)).await {
                     Ok(client) => return (retries, Ok(client)),
                     Err(error) if clock.now_ns() > give_up_ns => return (retries, Err(error)),
                     Err(_) => retries += 1,

@@ -13,15 +13,15 @@ use crate::connections_report::ConnectionsReport;
 use crate::contest_report::ContestReport;
 use crate::header::Header;
 use crate::knee_report::KneeReport;
+use crate::pin::Pin;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::scenario::contest::{Contest, Rival};
+use crate::scenario::Subject;
+use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, RunError};
-use crate::scenario::slow;
 use crate::server::SpawnError;
 use crate::standing::Standing;
 use crate::table;
-use crate::target::Target;
 use crate::target::address::AddressError;
 
 /// The result, ready to be shown.
@@ -51,110 +51,93 @@ pub(crate) enum Failure {
 }
 
 /// Does the work.
-pub(crate) async fn drive(work: &Work, peer: &Peer) -> Result<Outcome, Failure> {
-    let clock = Clock::start();
-    let progress = Progress::new();
-    match work {
-        Work::Fanout { fanout, against: None } => {
-            let report =
-                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
-            Ok(Outcome::Run(Box::new(report)))
-        }
+pub(crate) async fn drive(work: &Work, peer: &Peer, pin: Option<&Pin>) -> Result<Outcome, Failure> {
+    if let Some(pin) = pin {
+        pin.confine()?;
+    }
+    let at = Course { pin, clock: Clock::start(), progress: Progress::new() };
+    let report = match work {
+        Work::Fanout { fanout, against: None } => at.with(peer, async |on| fanout.run(on).await).await?,
         Work::Fanout { fanout, against: Some(floor) } => {
-            progress.part("the floor");
-            let base = run_floor(fanout, &Peer::Floor(floor.clone()), clock, progress).await?;
-            progress.part("the server");
-            let mut report =
-                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
+            at.progress.part("the floor");
+            let base = at.floor(fanout, &Peer::Floor(*floor)).await?;
+            at.progress.part("the server");
+            let mut report = at.with(peer, async |on| fanout.run(on).await).await?;
             report.against_floor = Some(AgainstFloor::new(&report, base, floor.coalesce));
-            Ok(Outcome::Run(Box::new(report.judge())))
+            report.judge()
         }
-        Work::Floor(fanout) => Ok(Outcome::Run(Box::new(run_floor(fanout, peer, clock, progress).await?))),
+        Work::Floor(fanout) => at.floor(fanout, peer).await?,
         Work::Topics(fanout) => {
-            let mut report =
-                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
-            report.scenario = "topics";
-            Ok(Outcome::Run(Box::new(report)))
-        }
-        Work::Slow(fanout) => {
-            let run = async |target: &Target, pid| slow::run(fanout, target, pid, clock, progress).await;
-            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
-        }
-        Work::Storm(storm) => {
-            let run = async |target: &Target, pid| storm.run(target, pid, clock, progress).await;
-            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
-        }
-        Work::Churn(churn) => {
-            let run = async |target: &Target, pid| churn.run(target, pid, clock, progress).await;
-            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
+            let report = at.with(peer, async |on| fanout.run(on).await).await?;
+            Report { scenario: "topics", ..report }
         }
         Work::Feed(fanout) => {
-            let mut report =
-                with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
-            report.scenario = "feed";
-            Ok(Outcome::Run(Box::new(report)))
+            let report = at.with(peer, async |on| fanout.run(on).await).await?;
+            Report { scenario: "feed", ..report }
         }
-        Work::Soak(soak) => {
-            let run = async |target: &Target, pid| soak.run(target, pid, clock, progress).await;
-            Ok(Outcome::Run(Box::new(with(peer, run).await?)))
-        }
+        Work::Slow(slow) => at.with(peer, async |on| slow.run(on).await).await?,
+        Work::Storm(storm) => at.with(peer, async |on| storm.run(on).await).await?,
+        Work::Churn(churn) => at.with(peer, async |on| churn.run(on).await).await?,
+        Work::Soak(soak) => at.with(peer, async |on| soak.run(on).await).await?,
         Work::Connections(connections) => {
-            let run = async |target: &Target, pid| connections.run(target, pid, clock, progress).await;
-            Ok(Outcome::Connections(Box::new(with(peer, run).await?)))
+            let report = at.with(peer, async |on| connections.run(on).await).await?;
+            return Ok(Outcome::Connections(Box::new(report)));
         }
-        Work::Contest(rules) => Ok(Outcome::Contest(contest(rules, peer, clock, progress).await?)),
-        Work::Knee(knee) => {
-            let run = async |target: &Target, pid| knee.run(target, pid, clock, progress).await;
-            Ok(Outcome::Knee(with(peer, run).await?))
-        }
-    }
-}
-
-async fn run_floor(
-    fanout: &Fanout,
-    peer: &Peer,
-    clock: Clock,
-    progress: Progress,
-) -> Result<Report, Failure> {
-    let mut report = with(peer, async |target, pid| fanout.run(target, pid, clock, progress).await).await?;
-    report.scenario = "floor";
-    Ok(report)
-}
-
-/// Runs `work` against a server that runs, or one that is started for it.
-async fn with<T>(
-    peer: &Peer,
-    work: impl AsyncFnOnce(&Target, Option<u32>) -> Result<T, RunError>,
-) -> Result<T, Failure> {
-    let standing = unless_interrupted(Standing::of(peer)).await?;
-    let run = async { Ok(work(&standing.target, standing.pid).await?) };
-    let done = unless_interrupted(run).await;
-    standing.end().await;
-    done
-}
-
-/// Runs `contest` against all of them, which stand at the same time.
-async fn contest(
-    contest: &Contest,
-    peer: &Peer,
-    clock: Clock,
-    progress: Progress,
-) -> Result<ContestReport, Failure> {
-    let mut standing = Vec::new();
-    let all = async {
-        let own = if let Peer::Floor(_) = peer { "floor" } else { "server" };
-        let others = contest.others.iter().map(|(name, peer)| (*name, peer));
-        for (name, peer) in [(own, peer)].into_iter().chain(others) {
-            standing.push((name, Standing::of(peer).await?));
-        }
-        let rivals = standing.iter().map(|(name, at)| Rival { name, target: &at.target, pid: at.pid });
-        Ok(contest.run(&rivals.collect::<Vec<_>>(), clock, progress).await?)
+        Work::Knee(knee) => return Ok(Outcome::Knee(at.with(peer, async |on| knee.run(on).await).await?)),
+        Work::Contest(rules) => return Ok(Outcome::Contest(at.contest(rules, peer).await?)),
     };
-    let done = unless_interrupted(all).await;
-    for (_, at) in standing {
-        at.end().await;
+    Ok(Outcome::Run(Box::new(report)))
+}
+
+/// What all runs of a plan have in common.
+#[derive(Clone, Copy, Debug)]
+struct Course<'a> {
+    pin: Option<&'a Pin>,
+    clock: Clock,
+    progress: Progress,
+}
+
+impl Course<'_> {
+    fn subject(self, at: &Standing) -> Subject<'_> {
+        Subject { target: &at.target, pid: at.pid, clock: self.clock, progress: self.progress }
     }
-    done
+
+    async fn floor(self, fanout: &Fanout, peer: &Peer) -> Result<Report, Failure> {
+        let report = self.with(peer, async |on| fanout.run(on).await).await?;
+        Ok(Report { scenario: "floor", ..report })
+    }
+
+    /// Runs `work` against a server that runs, or one that is started for it.
+    async fn with<T>(
+        self,
+        peer: &Peer,
+        work: impl AsyncFnOnce(Subject<'_>) -> Result<T, RunError>,
+    ) -> Result<T, Failure> {
+        let standing = unless_interrupted(Standing::of(peer, self.pin)).await?;
+        let run = async { Ok(work(self.subject(&standing)).await?) };
+        let done = unless_interrupted(run).await;
+        standing.end().await;
+        done
+    }
+
+    /// Runs `contest` against all of them, which stand at the same time.
+    async fn contest(self, contest: &Contest, peer: &Peer) -> Result<ContestReport, Failure> {
+        let mut standing = Vec::new();
+        let all = async {
+            let own = if let Peer::Floor(_) = peer { "floor" } else { "server" };
+            let others = contest.others.iter().map(|(name, peer)| (*name, peer));
+            for (name, peer) in [(own, peer)].into_iter().chain(others) {
+                standing.push((name, Standing::of(peer, self.pin).await?));
+            }
+            let rivals = standing.iter().map(|(name, at)| (*name, self.subject(at)));
+            Ok(contest.run(&rivals.collect::<Vec<_>>()).await)
+        };
+        let done = unless_interrupted(all).await;
+        for (_, at) in standing {
+            at.end().await;
+        }
+        done
+    }
 }
 
 async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -39,6 +39,9 @@ pub(crate) struct Muster {
     pub(crate) others: usize,
     /// True exactly when those opened before the first failure are enough, whatever limit it was.
     pub(crate) partial: bool,
+    /// True exactly when they are reset at the end, without a word: nothing rests in TIME_WAIT on either side, where a port that
+    /// comes up again may cost the next run a second.
+    pub(crate) abrupt: bool,
 }
 
 /// Why not all subscribers stand.
@@ -151,6 +154,7 @@ fn shares(muster: &Muster) -> impl Iterator<Item = Share> {
             marks: Arc::clone(&muster.marks),
             pace: muster.pace,
             partial: muster.partial,
+            abrupt: muster.abrupt,
         }
     })
 }
@@ -167,9 +171,9 @@ mod tests {
             let server = SocketAddr::from(([127, 0, 0, 1], 1));
             let target = Arc::new(stentor("ws://h"));
             let topics = Arc::new(Topics::deal(&TopicPlan::one("t"), connections));
-            let (pace, marks, others, partial) = (Pace::Prompt, Arc::default(), 7, false);
+            let (pace, marks, others, partial, abrupt) = (Pace::Prompt, Arc::default(), 7, false, false);
             let muster =
-                Muster { connections, threads, server, target, topics, marks, pace, others, partial };
+                Muster { connections, threads, server, target, topics, marks, pace, others, partial, abrupt };
             let mut next = 0;
             for share in shares(&muster) {
                 assert_eq!((share.first, share.others), (next, 7));

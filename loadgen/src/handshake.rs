@@ -24,6 +24,14 @@ use crate::target::{Answer, Call};
 /// answer only this.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
+/// Our end of a connection, where the system is not to choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Local {
+    pub(crate) source: Option<IpAddr>,
+    /// Bytes that may lie unread, as SO_RCVBUF takes them.
+    pub(crate) receive_bytes: Option<u32>,
+}
+
 /// A connection that is ready.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -71,14 +79,10 @@ pub(crate) enum OpenError {
     Handshake(#[source] Box<tungstenite::Error>),
 }
 
-/// Connects from `source`, where one is given, and does what `call` asks for.
-pub(crate) async fn open(
-    server: SocketAddr,
-    call: &Call,
-    source: Option<IpAddr>,
-) -> Result<Opened, OpenError> {
+/// Connects and does what `call` asks for.
+pub(crate) async fn open(server: SocketAddr, call: &Call, local: Local) -> Result<Opened, OpenError> {
     let attempt = async {
-        let stream = connect(server, source).await.map_err(|error| connect_error(error, server))?;
+        let stream = connect(server, local).await.map_err(|error| connect_error(error, server))?;
         let (mut stream, mut early) = match &call.upgrade {
             Some(url) => upgrade(stream, url).await?,
             None => (stream, Vec::new()),
@@ -92,10 +96,13 @@ pub(crate) async fn open(
     tokio::time::timeout(HANDSHAKE_TIMEOUT, attempt).await.unwrap_or(Err(OpenError::Timeout))
 }
 
-async fn connect(server: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(server: SocketAddr, local: Local) -> io::Result<TcpStream> {
     let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_nodelay(true)?;
-    if let Some(source) = source {
+    if let Some(bytes) = local.receive_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(source) = local.source {
         // A plain bind: the safe interfaces do not offer IP_BIND_ADDRESS_NO_PORT.
         socket.bind(SocketAddr::new(source, 0))?;
     }
@@ -248,7 +255,7 @@ mod tests {
                 let (stream, _) = listener.accept().await.unwrap();
                 answer(stream, &behind).await;
             };
-            let ((), opened) = tokio::join!(serve, open(server, &call, None));
+            let ((), opened) = tokio::join!(serve, open(server, &call, Local::default()));
             let Opened { mut stream, early, .. } = opened.unwrap();
             let mut all = early;
             stream.read_to_end(&mut all).await.unwrap();
@@ -275,7 +282,7 @@ mod tests {
                 }
                 hello
             };
-            let (hello, opened) = tokio::join!(serve, open(server, &call, None));
+            let (hello, opened) = tokio::join!(serve, open(server, &call, Local::default()));
             assert_eq!(&hello, b"hello");
             match opened {
                 Ok(Opened { mut stream, early: mut all, .. }) => {

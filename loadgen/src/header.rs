@@ -11,6 +11,7 @@ use crate::cli::{Peer, Work};
 use crate::clock::date;
 use crate::floor::Floor;
 use crate::machine::Machine;
+use crate::pin::Pin;
 
 /// The header of a result.
 #[derive(Clone, Debug, Serialize)]
@@ -22,17 +23,20 @@ pub(crate) struct Header<'a> {
     pub(crate) machine: Machine,
     /// What was driven: a URL, or how it was started.
     pub(crate) server: String,
+    /// Null where the system chose the cores.
+    pub(crate) pinned: Option<&'a Pin>,
     pub(crate) parameters: &'a Work,
 }
 
 impl<'a> Header<'a> {
     /// For a run that begins now.
-    pub(crate) fn new(work: &'a Work, peer: &Peer) -> Self {
+    pub(crate) fn new(work: &'a Work, peer: &Peer, pinned: Option<&'a Pin>) -> Self {
         Self {
             loadgen: env!("CARGO_PKG_VERSION"),
             started_at: date(),
             machine: Machine::here(),
             server: name(peer),
+            pinned,
             parameters: work,
         }
     }
@@ -46,11 +50,8 @@ fn name(peer: &Peer) -> String {
             format!("{}{by_http}", command(path, &["serve"], args))
         }
         Peer::Nats { path, args } => command(path, &[], args),
-        Peer::Floor(Floor { coalesce, cpus }) => {
-            let coalesce = if *coalesce { " --coalesce" } else { "" };
-            let cpus = cpus.as_ref().map_or(String::new(), |cpus| format!(" --floor-cpus {cpus}"));
-            format!("floor{coalesce}{cpus}")
-        }
+        Peer::Floor(Floor { coalesce: false }) => "floor".to_owned(),
+        Peer::Floor(Floor { coalesce: true }) => "floor --coalesce".to_owned(),
     }
 }
 
@@ -72,9 +73,6 @@ mod tests {
             via_http: false,
         };
         assert_eq!(name(&spawned), "a/stentor serve --shards 2");
-        assert_eq!(
-            name(&Peer::Floor(Floor { coalesce: true, cpus: Some("0".into()) })),
-            "floor --coalesce --floor-cpus 0"
-        );
+        assert_eq!(name(&Peer::Floor(Floor { coalesce: true })), "floor --coalesce");
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Contract: pure. The names and the shape of the JSON are stable; what a step could not measure is null.
 
-use std::fmt;
-
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::knee::Search;
 use crate::report::{Latency, Report, thousands};
+use crate::scenario::fanout::RunError;
 use crate::scenario::knee::Knee;
 use crate::table::or_dash;
 use crate::target::Target;
@@ -63,12 +62,12 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// A run that came to its end. With `busy_ok` receivers that were busy do not spoil a p99 within the bound: they can
-    /// only have made it worse.
+    /// A run that came to its end. With `busy_ok` threads of ours that were short of a core do not spoil a p99 within the bound of
+    /// messages that were all sent: they can only have made it worse.
     pub(crate) fn of(report: &Report, intended_per_s: f64, bound_ms: f64, busy_ok: bool) -> Self {
         let p99_ms = report.latency_us.p99.map(|us| us as f64 / 1e3);
         let within = p99_ms.is_some_and(|p99_ms| p99_ms <= bound_ms);
-        let usable = report.valid || (busy_ok && within && report.late_publisher().is_none());
+        let usable = report.valid || (busy_ok && within && report.unsent == 0);
         let (limited_by, reason) = match p99_ms {
             _ if !report.verified => (Some(Limit::Verification), report.failure()),
             _ if !usable => (Some(Limit::Generator), report.invalid_reason.clone()),
@@ -90,12 +89,17 @@ impl Step {
     }
 
     /// A run that did not.
-    pub(crate) fn failed(intended_per_s: f64, reason: &impl fmt::Display) -> Self {
+    pub(crate) fn failed(intended_per_s: f64, error: &RunError) -> Self {
+        let (limit, reason) = match error {
+            RunError::Hopeless { busy: Some(why), .. } => (Limit::Generator, format!("{error}; {why}")),
+            RunError::Hopeless { .. } => (Limit::Latency, error.to_string()),
+            _ => (Limit::Verification, error.to_string()),
+        };
         Self {
             intended_per_s,
             held: false,
-            limited_by: Some(Limit::Verification),
-            reason: Some(reason.to_string()),
+            limited_by: Some(limit),
+            reason: Some(reason),
             published_per_s: None,
             deliveries_per_s: None,
             latency_us: Latency::default(),
@@ -220,8 +224,14 @@ mod tests {
         let busy = |p99| Report { receiver_ran_max: Some(0.99), ..run(p99) }.judge();
         assert_eq!(Step::of(&busy(Some(1)), 10.0, 10.0, false).limited_by, Some(Limit::Generator));
         assert!(Step::of(&busy(Some(1)), 10.0, 10.0, true).held);
+        let late = Report { publish_lag_own_ms_max: 99.0, ..run(Some(1)) }.judge();
+        assert!(Step::of(&late, 10.0, 10.0, true).held && !Step::of(&late, 10.0, 10.0, false).held);
         // Whose fault a late one is nobody knows then.
         assert_eq!(Step::of(&busy(Some(10_001)), 10.0, 10.0, true).limited_by, Some(Limit::Generator));
-        assert!(Step::failed(5.0, &"closed").verdict().starts_with("not held, p99 -: closed"));
+        let late = |busy| RunError::Hopeless { late_percent: 30.0, behind_s: 0.5, after_s: 1.0, busy };
+        let step = Step::failed(5.0, &late(None));
+        assert!(step.verdict().starts_with("not held, p99 -: 30 % came after the bound"));
+        assert_eq!(step.limited_by, Some(Limit::Latency));
+        assert_eq!(Step::failed(5.0, &late(Some("busy".into()))).limited_by, Some(Limit::Generator));
     }
 }

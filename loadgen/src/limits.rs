@@ -136,14 +136,37 @@ pub(crate) const FLOOR_READ_BYTES: usize = 64 * 1024;
 /// The coalescing floor sends at least every so many bytes: a loopback socket takes ten times this without a word.
 pub(crate) const FLOOR_BATCH_BYTES: usize = 256 * 1024;
 
+/// A slow subscriber is far away, and offers the window of one (the system doubles it, for its own accounts): with that of
+/// loopback, several megabytes would lie in the kernel before a server learns that nobody reads.
+pub(crate) const SLOW_RECEIVE_BYTES: u32 = 16 * 1024;
+/// How often the server is asked how far behind they are.
+pub(crate) const BACKLOG_EVERY: Duration = Duration::from_millis(500);
 /// A trickling subscriber reads this much
 pub(crate) const TRICKLE_BYTES: usize = 1_024;
 /// each time this has passed.
 pub(crate) const TRICKLE_EVERY: Duration = Duration::from_millis(100);
 
 /// The knee lies between two rates that differ by no more than this factor.
-pub(crate) const KNEE_PRECISION: f64 = 1.05;
-/// A rate has failed when it failed so often: one hiccup of the machine at a low rate would end the search there.
-pub(crate) const KNEE_TRIES: u32 = 2;
+pub(crate) const KNEE_PRECISION: f64 = 1.1;
+/// A search first raises the rate by this factor, until one fails,
+pub(crate) const KNEE_GALLOP: f64 = 3.0;
+/// beginning with so many deliveries a second.
+pub(crate) const KNEE_FIRST_DELIVERIES_PER_S: f64 = 200_000.0;
+/// A step of it is so long,
+pub(crate) const KNEE_STEP_S: f64 = 1.0;
+/// behind such a warm-up,
+pub(crate) const KNEE_WARMUP_S: f64 = 0.2;
+/// and measures at least so many messages: with fewer a single one decides what p99 is.
+pub(crate) const KNEE_MESSAGES_MIN: f64 = 30.0;
+/// It has clearly failed when this part of its deliveries came later than the bound, where a hundredth may,
+pub(crate) const KNEE_LATE_PART: f64 = 0.1;
+/// or when deliveries are this much more than the bound behind.
+pub(crate) const KNEE_BEHIND_S: f64 = 0.25;
+/// So often a rate that failed may turn out to hold: one hiccup of the machine at a low rate would end the search there.
+pub(crate) const KNEE_CHANCES: u32 = 1;
+/// A server that was left with work has this long to finish it before the next step,
+pub(crate) const CALM_MAX: Duration = Duration::from_secs(5);
+/// and has finished when it used less than a tenth of such a while.
+pub(crate) const CALM_LOOK: Duration = Duration::from_millis(50);
 /// When the first rate fails, so many halvings of it are tried.
-pub(crate) const KNEE_HALVINGS: u32 = 5;
+pub(crate) const KNEE_HALVINGS: u32 = 3;

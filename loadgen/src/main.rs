@@ -37,6 +37,7 @@ mod limits;
 mod machine;
 mod measure;
 mod pace;
+mod pin;
 mod progress;
 mod publisher;
 mod receiver;
@@ -68,7 +69,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-use cli::{NoPlan, Output, Plan};
+use cli::{NoPlan, Plan, Setting};
 use compare::Compare;
 use drive::{Failure, Outcome, drive, interrupted};
 use header::Header;
@@ -90,10 +91,10 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     match plan {
-        Plan::Drive { work, peer, output } => {
-            let header = Header::new(&work, &peer);
-            match runtime.block_on(drive(&work, &peer)) {
-                Ok(outcome) => conclude(&header, &outcome, &output),
+        Plan::Drive { work, peer, setting } => {
+            let header = Header::new(&work, &peer, setting.pin.as_ref());
+            match runtime.block_on(drive(&work, &peer, setting.pin.as_ref())) {
+                Ok(outcome) => conclude(&header, &outcome, &setting),
                 Err(failure) => failed(&failure),
             }
         }
@@ -126,13 +127,14 @@ fn failed(failure: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn conclude(header: &Header, outcome: &Outcome, output: &Output) -> ExitCode {
+fn conclude(header: &Header, outcome: &Outcome, setting: &Setting) -> ExitCode {
     if let Some(reason) = outcome.invalid_reason() {
         eprintln!("stentor-loadgen: not a valid measurement: {reason}");
     }
-    let text = if output.json { outcome.json(header) } else { outcome.table() };
+    let pinned = setting.pin.as_ref().map_or(String::new(), |pin| format!("\npinned: {pin}"));
+    let text = if setting.json { outcome.json(header) } else { outcome.table() + &pinned };
     let mut shown = printed(&format!("{text}\n"));
-    if let Some(path) = &output.html
+    if let Some(path) = &setting.html
         && let Err(error) = written(path, header, outcome)
     {
         eprintln!("stentor-loadgen: cannot write {}: {error}", path.display());

@@ -17,6 +17,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     terminal: bool,
+    quiet: bool,
 }
 
 /// Of one phase.
@@ -24,12 +25,18 @@ pub(crate) struct Progress {
 pub(crate) struct Phase {
     name: &'static str,
     bar: Option<ProgressBar>,
+    quiet: bool,
 }
 
 impl Progress {
     /// Looks whether standard error is a terminal.
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal() }
+        Self { terminal: std::io::stderr().is_terminal(), quiet: false }
+    }
+
+    /// The same without phases, for runs of which there are many.
+    pub(crate) fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// Says which part of a longer run begins.
@@ -39,7 +46,7 @@ impl Progress {
 
     /// Begins a phase that counts to `total`.
     pub(crate) fn phase(self, name: &'static str, total: u64) -> Phase {
-        let bar = self.terminal.then(|| {
+        let bar = (self.terminal && !self.quiet).then(|| {
             let bar = ProgressBar::new(total);
             if let Ok(style) = ProgressStyle::with_template("{prefix:>8} {bar:40} {pos}/{len}") {
                 bar.set_style(style);
@@ -47,7 +54,7 @@ impl Progress {
             bar.set_prefix(name);
             bar
         });
-        Phase { name, bar }
+        Phase { name, bar, quiet: self.quiet }
     }
 }
 
@@ -76,7 +83,9 @@ impl Phase {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{:>8}: {} {what} in {seconds:.2} s", self.name, thousands(count));
+        if !self.quiet {
+            eprintln!("{:>8}: {} {what} in {seconds:.2} s", self.name, thousands(count));
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,8 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::cost::ThreadProbe;
-use crate::handshake::{OpenError, Opened, open};
-use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, TRICKLE_BYTES, TRICKLE_EVERY};
+use crate::handshake::{Local, OpenError, Opened, open};
+use crate::limits::{
+    DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, SLOW_RECEIVE_BYTES, TRICKLE_BYTES, TRICKLE_EVERY,
+};
 use crate::subscriber::{Harvest, Shard};
 use crate::tally::{Marks, ReceiverTally};
 use crate::target::Target;
@@ -31,8 +32,10 @@ use crate::topics::Topics;
 pub(crate) enum Pace {
     /// Whatever comes, at once.
     Prompt,
-    /// The first `stalled` of them nothing, the others a little now and then.
-    Slow { stalled: usize },
+    /// Nothing.
+    Stalled,
+    /// A little now and then.
+    Trickling,
 }
 
 /// What one thread has to open, and how it has to judge it.
@@ -57,6 +60,8 @@ pub(crate) struct Share {
     pub(crate) pace: Pace,
     /// True exactly when those opened before the first failure are enough.
     pub(crate) partial: bool,
+    /// True exactly when they are reset at the end.
+    pub(crate) abrupt: bool,
 }
 
 /// A thread whose connections stand.
@@ -142,10 +147,10 @@ async fn run(
         return;
     }
     let published = match share.pace {
-        Pace::Prompt => finish.await,
-        Pace::Slow { stalled } => tokio::select! {
+        Pace::Prompt | Pace::Stalled => finish.await,
+        Pace::Trickling => tokio::select! {
             published = &mut finish => published,
-            () = trickle(&shard, stalled..share.count) => return,
+            () = trickle(&shard, share.count) => return,
         },
     };
     let Ok(published) = published else { return };
@@ -154,9 +159,10 @@ async fn run(
         (0..share.count).for_each(|index| drop(readers.spawn_local(read(Rc::clone(&shard), index))));
     }
     let received = shard.borrow_mut().harvest(&published);
-    if harvest.send(received).is_err() {
+    if harvest.send(received).is_err() || share.abrupt {
         return;
     }
+    shard.borrow_mut().leave();
     // The side that closes first keeps the port in TIME_WAIT: let it be the server.
     let all_closed = async { while readers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GOODBYE, all_closed).await;
@@ -178,7 +184,8 @@ async fn open_all(
                 let index = share.first + next.replace(next.get() + 1);
                 let call = share.target.subscriber(&share.topics.names_of(index), false);
                 let source = source_for(share.others + index, share.server.ip());
-                let result = open(share.server, &call, source).await;
+                let receive_bytes = (share.pace != Pace::Prompt).then_some(SLOW_RECEIVE_BYTES);
+                let result = open(share.server, &call, Local { source, receive_bytes }).await;
                 if opened_sender.send((index, result)).await.is_err() {
                     return;
                 }
@@ -206,12 +213,12 @@ async fn read(shard: Rc<RefCell<Shard>>, index: usize) {
 }
 
 /// Reads a little from each, now and then, for ever.
-async fn trickle(shard: &RefCell<Shard>, who: Range<usize>) {
+async fn trickle(shard: &RefCell<Shard>, count: usize) {
     let mut ticks = tokio::time::interval(TRICKLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        who.clone().for_each(|index| shard.borrow_mut().try_read(index, TRICKLE_BYTES));
+        (0..count).for_each(|index| shard.borrow_mut().try_read(index, TRICKLE_BYTES));
     }
 }
 

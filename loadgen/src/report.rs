@@ -19,7 +19,7 @@ use crate::storm_figures::StormFigures;
 use crate::timeline::Timeline;
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,
     /// True exactly when the generator was not the bottleneck.
@@ -211,11 +211,11 @@ impl Report {
     }
 
     fn own_bottleneck(&self) -> Option<String> {
-        self.late_publisher().or_else(|| self.busy_receiver())
+        self.late_publisher().or_else(|| busy_receiver(self.receiver_ran_max, self.receiver_wanted_max))
     }
 
     /// Why what was published is not what was to be published, where it is not.
-    pub(crate) fn late_publisher(&self) -> Option<String> {
+    fn late_publisher(&self) -> Option<String> {
         let own_ms_max = OWN_LAG_MAX_NS as f64 / 1e6;
         if self.publish_lag_own_ms_max > own_ms_max {
             return Some(format!(
@@ -228,20 +228,21 @@ impl Report {
         }
         None
     }
+}
 
-    fn busy_receiver(&self) -> Option<String> {
-        let percent = |part: f64| format!("{:.1}", part * 100.0);
-        match (self.receiver_ran_max, self.receiver_wanted_max) {
-            (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
-                "a receiver thread used {} % of a core: use more --threads or fewer --conns",
-                percent(ran)
-            )),
-            (_, Some(wanted)) if wanted > RECEIVER_BUSY_MAX => Some(format!(
-                "a receiver thread ran or waited for a core {} % of the time: give it a core of its own",
-                percent(wanted)
-            )),
-            _ => None,
-        }
+/// Why the busiest receiver thread was too slow, where it was; the parts of the time it ran, and ran or waited for a core.
+pub(crate) fn busy_receiver(ran: Option<f64>, wanted: Option<f64>) -> Option<String> {
+    let percent = |part: f64| format!("{:.1}", part * 100.0);
+    match (ran, wanted) {
+        (Some(ran), _) if ran > RECEIVER_BUSY_MAX => Some(format!(
+            "a receiver thread used {} % of a core: use more --threads or fewer --conns",
+            percent(ran)
+        )),
+        (_, Some(wanted)) if wanted > RECEIVER_BUSY_MAX => Some(format!(
+            "a receiver thread ran or waited for a core {} % of the time: give it a core of its own",
+            percent(wanted)
+        )),
+        _ => None,
     }
 }
 
@@ -272,9 +273,6 @@ pub(crate) mod tests {
     pub(crate) fn clean() -> Report {
         Report {
             scenario: "fanout",
-            valid: false,
-            invalid_reason: None,
-            verified: false,
             url: "ws://127.0.0.1:1".into(),
             topic: "t".into(),
             topics: 1,
@@ -283,45 +281,19 @@ pub(crate) mod tests {
             receiver_threads: 1,
             payload_bytes: 64,
             intended_per_s: Some(10.0),
-            window: None,
             connect_s: 0.1,
-            warmup_s: 0.0,
             measured_s: 1.0,
             published: 10,
-            unsent: 0,
-            window_stalls: 0,
             published_per_s: 10.0,
             deliveries: 20,
             deliveries_per_s: 20.0,
             mb_per_s: 0.1,
-            latency_us: Latency::default(),
-            later_us: Latency::default(),
-            latency_curve_ms: Vec::new(),
-            gaps: 0,
-            duplicates: 0,
-            reordered: 0,
-            missing: 0,
-            unstamped: 0,
-            astray: 0,
-            closed: 0,
-            closed_by_code: BTreeMap::new(),
-            first_close_reason: None,
             publish_lag_ms_max: 900.0,
             publish_lag_own_ms_max: 1.0,
             publish_blocked_ms: 800.0,
-            publisher_replies: 0,
-            loadgen_cores: None,
             receiver_ran_max: Some(0.5),
             receiver_wanted_max: Some(0.6),
-            timeline: Timeline::default(),
-            server: None,
-            server_counts: None,
-            kernel: KernelMemory::default(),
-            against_floor: None,
-            slow: None,
-            storm: None,
-            churn: None,
-            soak: None,
+            ..Report::default()
         }
     }
 

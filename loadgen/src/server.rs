@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::floor::Floor;
 use crate::limits::{SERVER_READY, SERVER_STOP};
+use crate::pin::Pin;
 
 const LISTENING: &str = "listening on ws://";
 const OPERATOR: &str = "operator on http://";
@@ -83,49 +84,52 @@ impl fmt::Display for BadEnd {
 
 impl Server {
     /// Runs `path serve` on free ports of loopback, with the extra arguments behind.
-    pub(crate) async fn spawn(path: &Path, extra: &[OsString]) -> Result<Self, SpawnError> {
+    pub(crate) async fn spawn(
+        path: &Path,
+        extra: &[OsString],
+        pin: Option<&Pin>,
+    ) -> Result<Self, SpawnError> {
         let mut command = Command::new(path);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(extra);
         command.stdin(Stdio::null());
-        Self::start(command, path, Speech::Stentor).await
+        Self::start(command, path, Speech::Stentor, pin).await
     }
 
     /// Runs the NATS server at `path` on a free port of loopback, likewise.
-    pub(crate) async fn nats(path: &Path, extra: &[OsString]) -> Result<Self, SpawnError> {
+    pub(crate) async fn nats(path: &Path, extra: &[OsString], pin: Option<&Pin>) -> Result<Self, SpawnError> {
         let mut command = Command::new(path);
         command.args(["-a", "127.0.0.1", "-p", "-1"]).args(extra);
         command.stdin(Stdio::null());
-        Self::start(command, path, Speech::Nats).await
+        Self::start(command, path, Speech::Nats, pin).await
     }
 
     /// Runs this program again, as the floor.
-    pub(crate) async fn floor(floor: &Floor) -> Result<Self, SpawnError> {
+    pub(crate) async fn floor(floor: &Floor, pin: Option<&Pin>) -> Result<Self, SpawnError> {
         let own = std::env::current_exe()
             .map_err(|source| SpawnError::Run { path: "stentor-loadgen".into(), source })?;
-        let mut command = match &floor.cpus {
-            None => Command::new(&own),
-            Some(cpus) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", cpus]).arg(&own);
-                command
-            }
-        };
+        let mut command = Command::new(&own);
         command.arg("floor-server").args(floor.coalesce.then_some("--coalesce"));
         // It ends when this end of the pipe does.
         command.stdin(Stdio::piped());
-        let path = PathBuf::from(command.as_std().get_program());
-        Self::start(command, &path, Speech::Floor).await
+        Self::start(command, &own, Speech::Floor, pin).await
     }
 
-    async fn start(mut command: Command, path: &Path, speech: Speech) -> Result<Self, SpawnError> {
+    async fn start(
+        mut command: Command,
+        path: &Path,
+        speech: Speech,
+        pin: Option<&Pin>,
+    ) -> Result<Self, SpawnError> {
         match speech {
             Speech::Stentor | Speech::Floor => command.stdout(Stdio::piped()),
             Speech::Nats => command.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
-        let mut child = command
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| SpawnError::Run { path: path.to_owned(), source })?;
+        command.kill_on_drop(true);
+        let spawned = match pin {
+            Some(pin) => pin.lend(|| command.spawn()),
+            None => command.spawn(),
+        };
+        let mut child = spawned.map_err(|source| SpawnError::Run { path: path.to_owned(), source })?;
         // Waiting for a child closes its standard input, which is how the floor would notice that we are gone.
         let stdin = child.stdin.take();
         let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::receiver::Pace;
 use crate::report::{Report, ratio, thousands};
-use crate::scenario::fanout::Slowness;
+use crate::scenario::fanout::{Beside, Slowness};
 use crate::subscriber::Harvest;
 
 /// Of all slow subscribers together.
@@ -26,19 +27,53 @@ pub(crate) struct SlowFigures {
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
     pub(crate) closed: u64,
+    /// Those of them that trickled.
+    pub(crate) trickling_closed: u64,
+    /// What the server says of them; null without its operator port.
+    pub(crate) backlog: Option<Backlog>,
     /// As for the healthy ones. A close frame that had no room in a full socket counts as `1006`.
     pub(crate) closed_by_code: BTreeMap<String, u64>,
     pub(crate) first_close_reason: Option<String>,
-    /// Of the healthy ones: with the slow ones, by without them.
+    /// Of the healthy ones: with the slow ones, by without them; medians of all rounds.
     pub(crate) p99_ratio: Option<f64>,
-    /// The run without them, just before.
+    /// What the medians are of.
+    pub(crate) rounds: Vec<Round>,
+    /// A run without them.
     pub(crate) without: Option<Box<Report>>,
 }
 
+/// How far the server's connections were behind while messages were published.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Backlog {
+    /// Behind a full socket, at most at a time.
+    pub(crate) blocked_max: u64,
+    /// In their queues, each frame once.
+    pub(crate) queued_bytes_max: u64,
+}
+
+/// The p99 of the healthy ones in two runs that followed each other.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Round {
+    pub(crate) without_p99_us: Option<u64>,
+    pub(crate) with_p99_us: Option<u64>,
+}
+
+impl Beside for Option<Backlog> {}
+
 impl SlowFigures {
     /// Of what they received.
-    pub(crate) fn of(who: Slowness, harvest: Harvest) -> Self {
+    pub(crate) fn of(who: Slowness, harvests: Vec<(Pace, Harvest)>) -> Self {
+        let (mut harvest, mut trickling_closed) = (Harvest::new(), 0);
+        for (pace, kind) in harvests {
+            if pace == Pace::Trickling {
+                trickling_closed = kind.endings.values().sum();
+            }
+            harvest.add(kind);
+        }
         Self {
+            trickling_closed,
+            backlog: None,
+            rounds: Vec::new(),
             stalled: who.stalled as u64,
             trickling: who.trickling as u64,
             received: harvest.account.received,
@@ -86,6 +121,13 @@ impl SlowFigures {
 
     /// Why the ratio means nothing, where it does not.
     pub(crate) fn unusable(&self) -> Option<String> {
+        if let Some(Backlog { blocked_max: 0, .. }) = self.backlog {
+            return Some(
+                "no subscriber was ever behind a full socket, so that the slow ones disturbed nobody: use a longer --secs, or \
+                 a higher --rate or --size"
+                    .to_owned(),
+            );
+        }
         let reason = self.without.as_ref()?.invalid_reason.as_ref()?;
         Some(format!("the run without slow subscribers: {reason}"))
     }
@@ -98,7 +140,7 @@ mod tests {
     use crate::report::tests::clean;
 
     fn with_slow(spoil: impl FnOnce(&mut SlowFigures)) -> Report {
-        let mut slow = SlowFigures::of(Slowness { stalled: 1, trickling: 2 }, Harvest::new());
+        let mut slow = SlowFigures::of(Slowness { stalled: 1, trickling: 2 }, Vec::new());
         spoil(&mut slow);
         Report { slow: Some(slow), ..clean() }.judge()
     }
@@ -113,6 +155,14 @@ mod tests {
         assert!(!with_slow(|slow| slow.gaps = 1).verified);
         assert!(!with_slow(|slow| slow.duplicates = 1).verified);
         assert!(!with_slow(|slow| slow.reordered = 1).verified);
+    }
+
+    #[test]
+    fn a_run_in_which_nobody_was_behind_proves_nothing() {
+        let behind = |blocked_max| Some(Backlog { blocked_max, ..Backlog::default() });
+        assert!(with_slow(|slow| slow.backlog = behind(1)).valid);
+        let report = with_slow(|slow| slow.backlog = behind(0));
+        assert!(report.verified && report.invalid_reason.unwrap().contains("full socket"));
     }
 
     #[test]

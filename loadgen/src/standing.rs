@@ -4,6 +4,7 @@
 
 use crate::cli::Peer;
 use crate::drive::Failure;
+use crate::pin::Pin;
 use crate::server::Server;
 use crate::target::address::Address;
 use crate::target::{Manner, Target};
@@ -19,14 +20,14 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// Starts it where that is asked for.
-    pub(crate) async fn of(peer: &Peer) -> Result<Self, Failure> {
+    pub(crate) async fn of(peer: &Peer, pin: Option<&Pin>) -> Result<Self, Failure> {
         let server = match peer {
             Peer::Running { target, pid } => {
                 return Ok(Self { target: Target::clone(target), pid: *pid, server: None });
             }
-            Peer::Spawned { path, args, .. } => Server::spawn(path, args).await?,
-            Peer::Nats { path, args } => Server::nats(path, args).await?,
-            Peer::Floor(floor) => Server::floor(floor).await?,
+            Peer::Spawned { path, args, .. } => Server::spawn(path, args, pin).await?,
+            Peer::Nats { path, args } => Server::nats(path, args, pin).await?,
+            Peer::Floor(floor) => Server::floor(floor, pin).await?,
         };
         let via_http = matches!(peer, Peer::Spawned { via_http: true, .. });
         let operator = server.operator.as_deref().map(Address::operator).transpose()?;

@@ -119,6 +119,17 @@ impl Subscriber {
     }
 }
 
+/// Who leaves without a goodbye leaves nothing in TIME_WAIT either.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if !self.leaving {
+            let open = self.subscribers.iter().filter_map(|subscriber| subscriber.stream.as_ref());
+            // One that cannot be reset is closed all the same.
+            open.for_each(|stream| drop(stream.set_zero_linger()));
+        }
+    }
+}
+
 /// All subscribers of one thread.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -205,7 +216,7 @@ impl Shard {
         let now_ns = self.clock.now_ns();
         let Self { subscribers, buffer, harvest, marks, .. } = self;
         let Subscriber { walk, topics, sequences, .. } = &mut subscribers[index];
-        let (mut deliveries, mut new) = (0, 0);
+        let (mut deliveries, mut new, mut late) = (0, 0, 0);
         let mut pings: Vec<Vec<u8>> = Vec::new();
         let mut close = None;
         let walked = walk.feed(&buffer[..length], &mut |event| match event {
@@ -218,7 +229,10 @@ impl Shard {
                 let us = (now_ns.saturating_sub(stamp.intended_ns) / 1_000).max(1);
                 match marks.part(stamp.intended_ns) {
                     Part::WarmUp => {}
-                    Part::Measured => harvest.latency.saturating_record(us),
+                    Part::Measured => {
+                        late += u64::from(marks.is_late(us));
+                        harvest.latency.saturating_record(us);
+                    }
                     Part::Later => harvest.later.saturating_record(us),
                 }
             }
@@ -234,6 +248,9 @@ impl Shard {
             walk.push_close(&mut reply, code);
         }
         self.tally.read(length as u64, deliveries, new, now_ns);
+        if late > 0 {
+            self.tally.late(late);
+        }
         if !reply.is_empty() {
             self.answer(index, &reply);
         }
@@ -289,8 +306,7 @@ impl Shard {
         }
     }
 
-    /// Closes the accounts at the end of a run in which so many messages of each topic were sent, and says goodbye to the
-    /// server.
+    /// Closes the accounts at the end of a run in which so many messages of each topic were sent.
     pub(crate) fn harvest(&mut self, published: &[u64]) -> Harvest {
         let mut harvest = std::mem::replace(&mut self.harvest, Harvest::new());
         for subscriber in &self.subscribers {
@@ -299,10 +315,14 @@ impl Shard {
                 harvest.missing += subscriber.missing(published);
             }
         }
+        harvest
+    }
+
+    /// Says goodbye to the server.
+    pub(crate) fn leave(&mut self) {
         self.leaving = true;
         for index in 0..self.subscribers.len() {
             self.take_leave(index);
         }
-        harvest
     }
 }

@@ -140,9 +140,19 @@ fn server_rows(server: &ServerCost, row: &mut impl FnMut(&str, String)) {
 fn slow_rows(slow: &SlowFigures, row: &mut impl FnMut(&str, String)) {
     row("slow ones", format!("{} stalled, {} trickling", thousands(slow.stalled), thousands(slow.trickling)));
     row("slow ones closed", closed(&slow.closed_by_code, slow.first_close_reason.as_deref()));
+    row("trickling ones among them", thousands(slow.trickling_closed));
+    if let Some(backlog) = &slow.backlog {
+        let queued = format!("with {} KiB", thousands(backlog.queued_bytes_max / 1024));
+        row("behind a full socket, at most", format!("{} {queued}", thousands(backlog.blocked_max)));
+    }
     row("slow ones behind by", format!("{} messages", thousands(slow.behind)));
     let holes = [slow.gaps, slow.duplicates, slow.reordered].map(thousands);
     row("their gaps, duplicates, reordered", holes.join(", "));
+    let ms = |us: Option<u64>| or_dash(us.map(|us| format!("{:.1}", us as f64 / 1e3)));
+    for round in &slow.rounds {
+        let p99s = format!("{} and {} ms", ms(round.without_p99_us), ms(round.with_p99_us));
+        row("p99 without and with slow ones", p99s);
+    }
     row("p99, by that without slow ones", times(slow.p99_ratio));
 }
 

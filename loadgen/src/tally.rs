@@ -16,6 +16,7 @@ pub(crate) struct ReceiverTally {
     bytes: AtomicU64,
     settled: AtomicU64,
     gone: AtomicU64,
+    late: AtomicU64,
     last_delivery_ns: AtomicU64,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Received {
     pub(crate) bytes: u64,
     /// Messages without duplicates, on connections that are still open.
     pub(crate) settled: u64,
+    /// Messages later than [`Marks::bound`].
+    pub(crate) late: u64,
     /// When the last message arrived, in nanoseconds on the run's clock; 0 before the first.
     pub(crate) last_delivery_ns: u64,
 }
@@ -66,6 +69,11 @@ impl ReceiverTally {
         self.closed.fetch_add(1, Relaxed);
     }
 
+    /// So many messages were later than they might be.
+    pub(crate) fn late(&self, count: u64) {
+        self.late.fetch_add(count, Relaxed);
+    }
+
     /// One read brought `bytes` bytes with `deliveries` messages, `new` of them for the first time.
     pub(crate) fn read(&self, bytes: u64, deliveries: u64, new: u64, now_ns: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
@@ -82,6 +90,7 @@ impl ReceiverTally {
         sums.deliveries += self.deliveries.load(Relaxed);
         sums.bytes += self.bytes.load(Relaxed);
         sums.settled += self.settled.load(Relaxed).saturating_sub(self.gone.load(Relaxed));
+        sums.late += self.late.load(Relaxed);
         sums.last_delivery_ns = sums.last_delivery_ns.max(self.last_delivery_ns.load(Relaxed));
     }
 }
@@ -128,6 +137,7 @@ impl PublisherTally {
 pub(crate) struct Marks {
     from_ns: AtomicU64,
     split_ns: AtomicU64,
+    bound_us: AtomicU64,
 }
 
 /// Where a latency belongs.
@@ -141,7 +151,8 @@ pub(crate) enum Part {
 
 impl Default for Marks {
     fn default() -> Self {
-        Self { from_ns: AtomicU64::new(u64::MAX), split_ns: AtomicU64::new(u64::MAX) }
+        let never = || AtomicU64::new(u64::MAX);
+        Self { from_ns: never(), split_ns: never(), bound_us: never() }
     }
 }
 
@@ -154,6 +165,16 @@ impl Marks {
     /// Those that are due at `split_ns` or later count apart.
     pub(crate) fn split_at(&self, split_ns: u64) {
         self.split_ns.store(split_ns, Relaxed);
+    }
+
+    /// What takes longer, and is not warm-up, is counted as late.
+    pub(crate) fn bound(&self, bound_us: u64) {
+        self.bound_us.store(bound_us, Relaxed);
+    }
+
+    /// True exactly when a latency is above the bound.
+    pub(crate) fn is_late(&self, us: u64) -> bool {
+        us > self.bound_us.load(Relaxed)
     }
 
     /// Where the latency of a message belongs that was due then.

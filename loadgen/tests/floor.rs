@@ -132,10 +132,13 @@ fn the_floor_ends_well_on_sigterm() {
     drop(stdin);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn a_floor_that_cannot_be_started_is_named() {
-    let (output, _) = run("floor --floor-cpus nonsense --conns 1 --messages 1");
-    assert_eq!(output.status.code(), Some(1));
-    let said = said(&output);
-    assert!(said.contains("ended before it was ready") || said.contains("cannot run taskset"), "{said}");
+fn a_pinned_run_says_so_and_keeps_to_its_cores() {
+    let (output, json) = run("floor --pin 0,0 --conns 3 --messages 20");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(json["header"]["pinned"], json!({ "server_cores": [0], "generator_cores": [0] }));
+    assert_eq!(json["deliveries"], 60);
+    let (output, _) = run("floor --pin 0,nowhere --conns 1");
+    assert_eq!((output.status.code(), said(&output).lines().count()), (Some(2), 1), "{}", said(&output));
 }

@@ -109,7 +109,7 @@ fn a_failed_run_has_its_page_too_and_says_so() {
 #[test]
 fn a_knee_has_two_dots_for_each_step() {
     let server = TinyServer::start(Mischief { repeat_from: Some(0), ..Mischief::default() });
-    let load = "--conns 2 --rate 100 --secs 0.1 --warmup 0";
+    let load = "--conns 2 --rate 3200 --secs 0.1 --warmup 0";
     let (output, json, page) = loadgen(&format!("knee --url ws://{} {load}", server.address));
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     check(&page);
@@ -118,6 +118,29 @@ fn a_knee_has_two_dots_for_each_step() {
     // Its p50 and its p99; what a server costs is not known without its process.
     assert!(measured > 0 && count(&page, "<circle") == 2 * measured, "{page}");
     assert!(page.contains("<p class=\"bad\">no rate held"), "{page}");
+}
+
+#[test]
+fn connections_have_their_memory_over_time_and_several_servers_their_knees() {
+    let server = TinyServer::start(Mischief::default());
+    let own = std::process::id();
+    let args = format!("connections --url ws://{} --pid {own} --conns 5 --hold 0.6", server.address);
+    let (output, _, page) = loadgen(&args);
+    assert_eq!((output.status.code(), server.pongs()), (Some(0), 5), "{}", said(&output));
+    check(&page);
+    assert_eq!(count(&page, "<svg"), 1);
+    for words in ["Memory", "seconds since the first connection", "\nconnect\n"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    // The generator's, and the server's where its process can be watched.
+    assert_eq!(count(&page, "<polyline") >= 2, cfg!(target_os = "linux"), "{page}");
+    let server = TinyServer::start(Mischief { repeat_from: Some(300), ..Mischief::default() });
+    let load = "--conns 1,3 --rate 300 --secs 0.1 --warmup 0 --bound-ms 50 --against-floor";
+    let (output, json, page) = loadgen(&format!("knee --url ws://{} {load}", server.address));
+    check(&page);
+    let held = json["cells"].as_array().unwrap().iter().filter(|cell| cell["knee"]["held_per_s"].is_number());
+    assert_eq!(count(&page, "<circle"), held.count(), "{}", said(&output));
+    assert!(count(&page, "<svg") == 1 && page.contains("The highest rate held"), "{page}");
 }
 
 #[test]

@@ -16,9 +16,9 @@ fn loadgen(args: &str) -> Output {
     command.arg("knee").args(args.split_whitespace()).output().unwrap()
 }
 
-fn knee(repeat_from: usize) -> (Output, Value) {
+fn knee(repeat_from: usize, rate: u32) -> (Output, Value) {
     let server = TinyServer::start(Mischief { repeat_from: Some(repeat_from), ..Mischief::default() });
-    let load = "--conns 2 --rate 100 --secs 0.1 --warmup 0 --bound-ms 60000";
+    let load = format!("--conns 2 --rate {rate} --secs 0.1 --warmup 0 --bound-ms 60000");
     let output = loadgen(&format!("--json --url ws://{} {load}", server.address));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     // Each step opened its own subscribers.
@@ -26,10 +26,10 @@ fn knee(repeat_from: usize) -> (Output, Value) {
     (output, json)
 }
 
-/// The first two rates take 10 and 20 messages; every later one meets the repetition.
+/// The first two rates take 30 messages each, the fewest there are; every later one meets the repetition.
 #[test]
 fn the_highest_rate_that_held_is_found_between_steps() {
-    let (output, json) = knee(30);
+    let (output, json) = knee(90, 100);
     let steps = json["steps"].as_array().unwrap();
     assert!(steps.iter().all(|step| step["held"] == step["reason"].is_null()));
     let held = steps.iter().rfind(|step| step["held"] == true).map(|step| &step["intended_per_s"]);
@@ -39,13 +39,13 @@ fn the_highest_rate_that_held_is_found_between_steps() {
     assert!(json["failed_reason"].as_str().unwrap().contains("duplicated"), "{json}");
     if let Some(held) = json["held_per_s"].as_f64() {
         let failed = json["failed_per_s"].as_f64().unwrap();
-        assert!(held < failed && failed <= held * 1.05, "{json}");
+        assert!(held < failed && failed <= held * 1.1, "{json}");
     }
 }
 
 #[test]
-fn where_nothing_holds_each_rate_was_tried_twice_and_the_reason_is_said() {
-    let (output, json) = knee(0);
+fn where_nothing_holds_the_lowest_rate_was_tried_twice_and_the_reason_is_said() {
+    let (output, json) = knee(0, 3_200);
     assert_eq!(output.status.code(), Some(1));
     assert!(json["held_per_s"].is_null());
     let rates: Vec<f64> = json["steps"]
@@ -54,18 +54,32 @@ fn where_nothing_holds_each_rate_was_tried_twice_and_the_reason_is_said() {
         .iter()
         .map(|step| step["intended_per_s"].as_f64().unwrap())
         .collect();
-    assert!(rates.chunks(2).all(|tries| tries[0] == tries[1]), "{rates:?}");
-    assert!(rates.len() == 12 && rates[11] == 100.0 / 32.0, "{rates:?}");
+    assert_eq!(rates, [3_200.0, 3_200.0, 1_600.0, 800.0, 400.0, 400.0]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("no rate held: verification failed"), "{said}");
 }
 
+/// Nothing is delivered: a step would last a minute, and has clearly failed after 0.3 s.
+#[test]
+fn a_step_that_has_clearly_failed_ends_early() {
+    let everybody = (0..10).flat_map(|who| (0..2_000).map(move |number| (who, number)));
+    let instead = everybody.map(|lost| (lost, vec![])).collect();
+    let server = TinyServer::start(Mischief { instead, ..Mischief::default() });
+    let load = "--conns 1 --rate 100 --secs 60 --warmup 0 --bound-ms 100";
+    let output = loadgen(&format!("--json --url ws://{} {load}", server.address));
+    assert_eq!(output.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reason = json["failed_reason"].as_str().unwrap();
+    let after = reason.split("when ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(after.parse::<f64>().unwrap() < 5.0, "{reason}");
+}
+
 #[test]
 fn the_floor_has_a_knee_too_and_it_is_a_table() {
-    let output = loadgen("--floor --coalesce --conns 2 --rate 50 --secs 0.1 --warmup 0 --bound-ms 0.0001");
+    let output = loadgen("--floor --coalesce --conns 2 --rate 3200 --secs 0.1 --warmup 0 --bound-ms 0.0001");
     assert_eq!(output.status.code(), Some(1));
     let table = String::from_utf8(output.stdout).unwrap();
-    for words in ["highest rate held: -", "p99 is above the bound", "CPU/delivery"] {
+    for words in ["highest rate held: -", "the bound", "CPU/delivery"] {
         assert!(table.contains(words), "{table}");
     }
 }
@@ -73,15 +87,15 @@ fn the_floor_has_a_knee_too_and_it_is_a_table() {
 #[test]
 fn several_servers_are_searched_in_turns_and_stand_in_one_table() {
     let server = TinyServer::start(Mischief::default());
-    let load = "--conns 1 --rate 100 --secs 0.05 --warmup 0 --bound-ms 0.0001";
+    let load = "--conns 1 --rate 3200 --secs 0.05 --warmup 0 --bound-ms 0.0001";
     let output = loadgen(&format!("--url ws://{} --against-floor {load} --json", server.address));
     assert_eq!(output.status.code(), Some(1));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<_> = json["cells"].as_array().unwrap().iter().map(|cell| &cell["server"]).collect();
     assert_eq!(names, ["server", "floor"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    let begun: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("-- ")?.split(',').next()).collect();
-    let turns: Vec<_> = begun.into_iter().filter(|name| names.contains(&&Value::from(*name))).collect();
-    // Each rate is tried twice before it is the other's turn.
-    assert_eq!(turns[..6], ["server", "server", "floor", "floor", "server", "server"]);
+    let turns: Vec<_> =
+        said.lines().filter_map(|line| line.strip_prefix("-- ")?.split(", ").nth(1)).collect();
+    let [server, floor] = ["0 of 2 found: server", "0 of 2 found: floor"];
+    assert_eq!(turns[..4], [server, floor, server, floor]);
 }

@@ -18,8 +18,11 @@ fn run(mischief: Mischief, args: &str) -> (Output, Value, usize) {
     let server = TinyServer::start(mischief);
     let url = format!("ws://{}", server.address);
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor-loadgen"));
-    let output =
-        command.args(["slow", "--json", "--url", &url]).args(args.split_whitespace()).output().unwrap();
+    let output = command
+        .args(["slow", "--json", "--rounds", "1", "--url", &url])
+        .args(args.split_whitespace())
+        .output()
+        .unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output, json, server.pongs())
 }

@@ -1,15 +1,18 @@
 //! The doors: accept, handshake, admission, and handing sockets over to shards. On threads of their own, so that
-//! a storm of reconnecting clients does not move the latency of those who are connected.
+//! a storm of reconnecting clients does not move the latency of those who are connected; and at a pace while
+//! something is being delivered, since threads share cores.
 
 pub(crate) mod admission;
 mod handshake;
 pub(crate) mod refusal;
 
+use crate::clock::{self, Moment};
 use crate::config::Settings;
 use crate::limits::REFUSALS_MAX;
 use crate::mailbox::Refused;
 use crate::shard::command::Command;
-use crate::shard::directory::Directory;
+use crate::shard::directory::{Directory, ShardHandle};
+use crate::transport::paced::{Paced, STEP};
 use admission::{Admitted, NoSeat, Seat, Seats};
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +21,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+/// How long after a delivery handshakes still go at a pace.
+const DELIVERING: Duration = Duration::from_secs(1);
 /// How long the doors rest when the system has no descriptor left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 
@@ -31,10 +36,21 @@ pub(crate) async fn accept(
 ) {
     let mut seats = Seats::new(connections_max, settings.limits.connections_per_address);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let per_s = settings.limits.handshakes_per_s.saturating_mul(settings.door_count() as u32);
+    // They are accepted all the same: a full listen queue would cost a client a second.
+    let mut waiting = Paced::new(per_s, clock::now());
     loop {
+        let is_paced = per_s > 0 && is_delivering(&directory);
+        while let Some((stream, peer, seat)) =
+            if is_paced { waiting.next(clock::now()) } else { waiting.pop() }
+        {
+            let (directory, settings) = (directory.clone(), settings.clone());
+            tokio::spawn(async move { admit(stream, peer, seat, &directory, &settings).await });
+        }
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => accepted,
+            () = tokio::time::sleep(STEP), if !waiting.is_empty() => continue,
         };
         let (stream, peer) = match accepted {
             // An IPv4 client of a dual-stack listener is an IPv4 client.
@@ -47,10 +63,7 @@ pub(crate) async fn accept(
             }
         };
         match seats.take(peer.ip()) {
-            Ok(seat) => {
-                let (directory, settings) = (directory.clone(), settings.clone());
-                tokio::spawn(async move { admit(stream, peer, seat, &directory, &settings).await });
-            }
+            Ok(seat) => waiting.push((stream, peer, seat)),
             Err(no_seat) => {
                 // Whoever is over even this bound is closed unanswered: it must not cost us the others.
                 let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
@@ -79,7 +92,7 @@ async fn admit(stream: TcpStream, peer: SocketAddr, seat: Seat, directory: &Dire
 
 /// Gives a socket to the shard with the fewest; says so to the client if that cannot take it now.
 async fn deal(mut admitted: Admitted, directory: &Directory) {
-    let returned = match directory.least_loaded() {
+    let returned = match least_loaded(directory) {
         None => admitted,
         Some(shard) => {
             admitted.seat = admitted.seat.on_shard(&shard.seats);
@@ -92,6 +105,19 @@ async fn deal(mut admitted: Admitted, directory: &Directory) {
     if let Ok(stream) = TcpStream::from_std(returned.stream) {
         refusal::send(stream, &refusal::no_seat(NoSeat::Busy)).await;
     }
+}
+
+/// The shard with the fewest connections, of those that run.
+fn least_loaded(directory: &Directory) -> Option<ShardHandle> {
+    let shards = directory.load();
+    shards.iter().filter(|shard| !shard.commands.is_closed()).min_by_key(|shard| shard.load()).cloned()
+}
+
+/// True exactly when some shard has delivered something just now: whoever gets it shares the cores with us.
+fn is_delivering(directory: &Directory) -> bool {
+    let (now, never) = (clock::now(), Moment::default());
+    let swept = |shard: &ShardHandle| shard.swept.load();
+    directory.load().iter().map(swept).any(|swept| swept > never && now.since(swept) < DELIVERING)
 }
 
 /// Errors of `accept` that say something about the connection and nothing about us.

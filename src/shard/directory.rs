@@ -1,10 +1,12 @@
 //! The snapshot of shard handles: what doors, the sequencer and the operator hold of the shards.
 
+use crate::clock::Moment;
 use crate::ids::ShardId;
 use crate::mailbox::{Mailbox, Sleeper};
 use crate::sequencer::request::Delivery;
 use crate::shard::command::Command;
 use arc_swap::{ArcSwap, Guard};
+use crossbeam::atomic::AtomicCell;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -21,6 +23,8 @@ pub(crate) struct ShardHandle {
     /// One clone a connection, held by its [`Seat`](crate::door::admission::Seat): counting them is counting
     /// connections, without another counter to keep.
     pub(crate) seats: Arc<()>,
+    /// When it last began to deliver; the clock's start before it ever did.
+    pub(crate) swept: Arc<AtomicCell<Moment>>,
 }
 
 impl ShardHandle {
@@ -35,7 +39,8 @@ impl ShardHandle {
             inbox: Arc::new(Mailbox::new(inbox_frames, inbox_bytes, taker(), posters)),
             commands: Arc::new(Mailbox::new(crate::limits::COMMANDS_MAX, usize::MAX >> 1, taker(), nobody)),
             wake: wake.clone(),
-            seats: Arc::new(()),
+            seats: Arc::default(),
+            swept: Arc::default(),
         }
     }
 
@@ -60,14 +65,5 @@ impl Directory {
     /// The shards as they are now; holding it delays nobody.
     pub(crate) fn load(&self) -> Guard<Arc<Vec<ShardHandle>>> {
         self.shards.load()
-    }
-
-    /// The shard with the fewest connections, of those that run.
-    pub(crate) fn least_loaded(&self) -> Option<ShardHandle> {
-        self.load()
-            .iter()
-            .filter(|shard| !shard.commands.is_closed())
-            .min_by_key(|shard| shard.load())
-            .cloned()
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn run(
         let reading = tokio::task::spawn_local(shell.clone().read(poller));
         let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
         let posting = tokio::task::spawn_local(shell.clone().post_waiting());
+        let closing = tokio::task::spawn_local(shell.clone().close_discarded());
         let ticking = tokio::task::spawn_local(shell.clone().tick());
         tokio::select! {
             () = shell.work() => Ok(()),
@@ -53,6 +54,7 @@ pub(crate) fn run(
             _ = reading => Err(io::Error::other("reading ended")),
             _ = resuming => Err(io::Error::other("resuming ended")),
             _ = posting => Err(io::Error::other("posting ended")),
+            _ = closing => Err(io::Error::other("closing ended")),
             _ = ticking => Err(io::Error::other("ticking ended")),
         }
     })
@@ -96,6 +98,7 @@ impl Shell {
 
     /// Pays everyone; what arrives meanwhile joins the log and is paid along with the rest.
     async fn sweep(self: &Rc<Self>) {
+        self.handle.swept.store(clock::now());
         self.with(|core, _| core.begin_sweep());
         while !self.with(|core, sockets| core.sweep(SENDS_PER_YIELD, clock::now(), sockets)) {
             tokio::task::yield_now().await;

@@ -2,8 +2,8 @@
 //!
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
 //! (behind a full socket); `connections`, `subscriptions`, `control`, `tick` (everything that is not data).
-//! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller`, `sockets`. Held by others:
-//! `directory`, `command`.
+//! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
+//! `sockets`, `discarded` (closing them). Held by others: `directory`, `command`.
 
 mod backlog;
 pub(crate) mod command;
@@ -13,6 +13,7 @@ pub(crate) mod core;
 pub(crate) mod counters;
 pub(crate) mod debts;
 pub(crate) mod directory;
+mod discarded;
 pub(crate) mod driver;
 mod log;
 pub(crate) mod outbound;
@@ -28,6 +29,7 @@ mod subscriptions;
 mod sweep;
 mod tick;
 pub(crate) mod topics;
+mod turns;
 mod uring;
 mod waiting;
 pub(crate) mod writer;

@@ -39,21 +39,26 @@ impl Poller {
         Ok((Self { poll, events: Events::with_capacity(EVENTS) }, Watch { registry }))
     }
 
-    /// Waits until some socket has something, and names those; the next call names more, if there are.
-    pub(super) async fn ready(&mut self, mut name: impl FnMut(Slot)) -> io::Result<()> {
+    /// Waits until some socket has something, and names those, and whether their client has hung up; the next call
+    /// names more, if there are.
+    pub(super) async fn ready(&mut self, name: impl FnMut(Slot, bool)) -> io::Result<()> {
         let mut guard = self.poll.readable_mut().await?;
-        guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO))?;
-        let mut named = 0;
-        for event in &self.events {
-            name(event.token().0 as Slot);
-            named += 1;
-        }
-        if named < EVENTS {
+        if look(guard.get_inner_mut(), &mut self.events, name)? < EVENTS {
             // That was all; what comes after this look makes the descriptor ready anew.
             guard.clear_ready();
         }
         Ok(())
     }
+
+    /// Names those that have something now.
+    pub(super) fn look(&mut self, name: impl FnMut(Slot, bool)) -> io::Result<()> {
+        look(self.poll.get_mut(), &mut self.events, name).map(drop)
+    }
+}
+
+fn look(poll: &mut Poll, events: &mut Events, mut name: impl FnMut(Slot, bool)) -> io::Result<usize> {
+    poll.poll(events, Some(Duration::ZERO))?;
+    Ok(events.iter().map(|event| name(event.token().0 as Slot, event.is_read_closed())).count())
 }
 
 impl Watch {

@@ -4,7 +4,7 @@
 //! message is half-read: an idle connection owns an [`Inlet`] and no task, no codec and no buffer.
 //!
 //! ```text
-//!   poller names slots ─► ready ─► serve: receive, decode, act, at most 32 actions ─► idle
+//!   poller names slots ─► turns ─► serve: receive, decode, act, at most 32 actions ─► idle
 //!                           ▲                                    │
 //!                           └── more to do · room again · may be read again
 //! ```
@@ -72,21 +72,30 @@ impl Shell {
     /// Reads for all connections, in turns, for as long as the shard lives and its poller works.
     pub(super) async fn read(self: Rc<Self>, mut poller: Poller) {
         loop {
-            let mut spent = 0;
-            while let Some(slot) = self.take_ready() {
-                spent += self.serve(slot);
-                if spent >= ACTIONS_PER_YIELD {
-                    spent = 0;
-                    tokio::task::yield_now().await;
+            let name = |slot, has_hung_up| self.make_ready(slot, has_hung_up);
+            // Who has just said something is named before all of those who wait have been served.
+            let named = if self.has_ready() {
+                poller.look(name)
+            } else {
+                tokio::select! {
+                    named = poller.ready(name) => named,
+                    () = self.reading_bell.notified() => Ok(()),
                 }
+            };
+            if let Err(error) = named {
+                // Nothing can be read any more: returning ends the shard.
+                tracing::error!(%error, "the poller failed");
+                return;
             }
-            tokio::select! {
-                named = poller.ready(|slot| self.make_ready(slot)) => if let Err(error) = named {
-                    // Nothing can be read any more: returning ends the shard.
-                    tracing::error!(%error, "the poller failed");
-                    return;
-                },
-                () = self.reading_bell.notified() => {}
+            let mut spent = 0;
+            while spent < ACTIONS_PER_YIELD
+                && let Some(slot) = self.take_ready()
+            {
+                spent += self.serve(slot);
+            }
+            if self.has_ready() {
+                self.post_leaves();
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -97,24 +106,28 @@ impl Shell {
             self.stalled_bell.notified().await;
             self.publisher.ready().await;
             let stalled = std::mem::take(&mut *self.stalled.borrow_mut());
-            stalled.into_iter().for_each(|slot| self.make_ready(slot));
+            stalled.into_iter().for_each(|slot| self.make_ready(slot, false));
         }
     }
 
     /// Puts a connection among those to be served, once.
-    pub(super) fn make_ready(&self, slot: Slot) {
+    pub(super) fn make_ready(&self, slot: Slot, has_hung_up: bool) {
         let mut inlets = self.inlets.borrow_mut();
         if let Some(inlet) =
             inlets.get_mut(slot as usize).and_then(Option::as_mut).filter(|inlet| !inlet.is_ready)
         {
             inlet.is_ready = true;
-            self.ready.borrow_mut().push_back(slot);
+            self.turns.borrow_mut().push(slot, has_hung_up);
             self.reading_bell.notify_one();
         }
     }
 
     fn take_ready(&self) -> Option<Slot> {
-        self.ready.borrow_mut().pop_front()
+        self.turns.borrow_mut().next()
+    }
+
+    fn has_ready(&self) -> bool {
+        !self.turns.borrow().is_empty()
     }
 
     /// Serves one connection for a turn; returns how many actions that took, at least one. Should its code panic,
@@ -139,7 +152,7 @@ impl Shell {
         }
         self.inlets.borrow_mut()[slot as usize] = Some(inlet);
         match served {
-            Served::More => self.make_ready(slot),
+            Served::More => self.make_ready(slot, false),
             Served::Stalled => {
                 // It is we who do not read: its silence is not its own.
                 self.with(|core, _| core.heard(slot, 0, clock::now()));

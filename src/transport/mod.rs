@@ -1,5 +1,6 @@
 //! Transports: bytes in, messages and control frames out of them. Pure; sockets belong to the shard's shell.
 
+pub(crate) mod paced;
 pub(crate) mod rate;
 pub(crate) mod session;
 pub(crate) mod websocket;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::pin::Pin;
+
 /// Open-loop load generator and verifier for fan-out servers.
 ///
 /// `stentor-loadgen run FILE.toml [FLAGS]` takes the scenario and its flags from a file; loadgen/scenarios has one for each.
@@ -37,7 +39,8 @@ pub(super) enum Scenario {
     Soak(SoakArgs),
     /// As many idle connections as the limits permit, then one message to all.
     Connections(ConnectionsArgs),
-    /// Raises --rate until p99 passes a bound or the run fails; prints the highest rate held. Each step takes --secs.
+    /// The highest rate at which p99 stays within a bound and the run holds. It begins with --rate (200,000 deliveries a second);
+    /// each step takes --secs (1) behind a --warmup (0.2), and longer where that is too few messages for a p99.
     Knee(KneeArgs),
     /// Compares two results made with --json: 1 when a figure of B is worse than A's beyond the noise.
     Compare(CompareArgs),
@@ -46,12 +49,19 @@ pub(super) enum Scenario {
     FloorServer(FloorServerArgs),
 }
 
+/// Whom to drive, and with what.
 #[derive(Args, Debug)]
-pub(super) struct FanoutArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) peer: PeerArgs,
     #[command(flatten)]
     pub(super) load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FanoutArgs {
+    #[command(flatten)]
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     /// Run the floor first, with the same parameters, and report ratios to it.
@@ -74,9 +84,7 @@ pub(super) struct FloorArgs {
 #[derive(Args, Debug)]
 pub(super) struct TopicsArgs {
     #[command(flatten)]
-    pub(super) peer: PeerArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     #[command(flatten)]
@@ -106,9 +114,7 @@ pub(super) struct SpreadArgs {
 #[derive(Args, Debug)]
 pub(super) struct SlowArgs {
     #[command(flatten)]
-    pub(super) peer: PeerArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     #[command(flatten)]
     pub(super) count: CountArgs,
     /// Percent of --conns that never read.
@@ -117,15 +123,16 @@ pub(super) struct SlowArgs {
     /// Percent of --conns that read 1 KiB every 100 ms.
     #[arg(long, value_name = "PCT", default_value_t = 0.0)]
     pub(super) trickling: f64,
+    /// Times that both runs are made, in turns; the medians are compared.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(super) rounds: usize,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct StormArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are those who are served; --secs are before the storm.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Clients that are cut off and come back; they get no messages. The storm is measured for 5 s.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(super) clients: usize,
@@ -139,11 +146,9 @@ pub(super) struct StormArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ChurnArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are the churning ones.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Subscribers beside --conns that stay.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) steady: usize,
@@ -154,8 +159,6 @@ pub(super) struct ChurnArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct FeedArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     /// A recording, NDJSON as `stentor sub --json` writes it; without one the feed is synthetic, with --rate and --secs.
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
@@ -164,16 +167,14 @@ pub(super) struct FeedArgs {
     pub(super) speed: f64,
     // Everything is measured: there is no warm-up.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct SoakArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // --conns are those who stay.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Instead of --secs.
     #[arg(long, value_name = "H", conflicts_with = "secs")]
     pub(super) hours: Option<f64>,
@@ -187,11 +188,9 @@ pub(super) struct SoakArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectionsArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     // Of the load only --conns, --size, --topic, --threads and --json have a meaning.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
     /// Seconds to hold the idle connections before the message.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub(super) hold: f64,
@@ -199,8 +198,6 @@ pub(super) struct ConnectionsArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct KneeArgs {
-    #[command(flatten)]
-    pub(super) peer: PeerArgs,
     /// Search the knee of the floor.
     #[arg(long, conflicts_with_all = ["url", "spawn", "spawn_nats", "pid", "admin"])]
     pub(super) floor: bool,
@@ -215,12 +212,13 @@ pub(super) struct KneeArgs {
     /// The p99 up to which a rate counts as held, in milliseconds: one for all, or one for each of --conns.
     #[arg(long, value_name = "MS", default_values_t = [10.0], value_delimiter = ',')]
     pub(super) bound_ms: Vec<f64>,
-    /// A p99 within the bound counts as held even when our own receivers were busy all the time.
+    /// A p99 within the bound counts as held even when our own threads were short of a core.
     #[arg(long)]
     pub(super) busy_ok: bool,
-    // The first rate is --rate; --secs and --warmup are those of each step.
+    // The first rate is --rate [default: 200,000 deliveries a second]; --secs [default: 1] and --warmup [default: 0.2] are those
+    // of each step.
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Args, Debug)]
@@ -310,9 +308,6 @@ pub(super) struct FloorChoice {
     /// The floor sends everything that is pending as one buffer.
     #[arg(long)]
     pub(super) coalesce: bool,
-    /// The cores the floor may use, as taskset -c takes them.
-    #[arg(long, value_name = "LIST")]
-    pub(super) floor_cpus: Option<String>,
 }
 
 /// What to send, and to how many.
@@ -321,27 +316,30 @@ pub(super) struct LoadArgs {
     /// Subscribers; a list (100,1000) only where several runs are asked for.
     #[arg(long, value_name = "N", default_values_t = [1_000], value_delimiter = ',')]
     pub(super) conns: Vec<usize>,
-    /// Messages a second.
-    #[arg(long, value_name = "R", default_value_t = 100.0)]
-    pub(super) rate: f64,
+    /// Messages a second [default: 100].
+    #[arg(long, value_name = "R")]
+    pub(super) rate: Option<f64>,
     /// Instead of --rate: so many messages under way, the next one when one has reached every subscriber.
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     pub(super) window: Option<u64>,
     /// Payload bytes.
     #[arg(long, value_name = "B", default_value_t = 128)]
     pub(super) size: usize,
-    /// Seconds to measure.
-    #[arg(long, value_name = "S", default_value_t = 10.0)]
-    pub(super) secs: f64,
-    /// Seconds before, verified but not in the latencies.
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    pub(super) warmup: f64,
+    /// Seconds to measure [default: 10].
+    #[arg(long, value_name = "S")]
+    pub(super) secs: Option<f64>,
+    /// Seconds before, verified but not in the latencies [default: 1].
+    #[arg(long, value_name = "S")]
+    pub(super) warmup: Option<f64>,
     /// The topic; nobody else may publish to it meanwhile.
     #[arg(long, value_name = "T", default_value = "loadgen")]
     pub(super) topic: String,
     /// Receiver threads.
     #[arg(long, value_name = "T", default_value_t = 1)]
     pub(super) threads: usize,
+    /// Keep the servers that are started, and the generator, to these cores: 0,1 or 0-3,4+6 (Linux).
+    #[arg(long, value_name = "SERVER,GENERATOR")]
+    pub(super) pin: Option<Pin>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

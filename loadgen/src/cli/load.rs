@@ -17,11 +17,13 @@ pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, Stri
         return Err(ONE_CONNS.to_owned());
     };
     at_least("conns", connections >= 1, "must be at least 1")?;
-    at_least("rate", args.rate.is_finite() && args.rate > 0.0, "must be above 0")?;
+    let rate_per_s = args.rate.unwrap_or(100.0);
+    at_least("rate", rate_per_s.is_finite() && rate_per_s > 0.0, "must be above 0")?;
     let window_rule = format!("must be between 1 and {WINDOW_MAX}");
     at_least("window", args.window.is_none_or(|window| (1..=WINDOW_MAX).contains(&window)), &window_rule)?;
-    at_least("secs", args.secs.is_finite() && args.secs > 0.0, "must be above 0")?;
-    at_least("warmup", args.warmup.is_finite() && args.warmup >= 0.0, "must be 0 or more")?;
+    let (measured_s, warmup_s) = (args.secs.unwrap_or(10.0), args.warmup.unwrap_or(1.0));
+    at_least("secs", measured_s.is_finite() && measured_s > 0.0, "must be above 0")?;
+    at_least("warmup", warmup_s.is_finite() && warmup_s >= 0.0, "must be 0 or more")?;
     at_least("messages", messages != Some(0), "must be at least 1")?;
     at_least("threads", (1..=connections).contains(&args.threads), "must be between 1 and --conns")?;
     let size_rule = format!("must be between {PAYLOAD_BYTES_MIN} and {PAYLOAD_BYTES_MAX}");
@@ -36,17 +38,18 @@ pub(super) fn load(args: LoadArgs, messages: Option<u64>) -> Result<Fanout, Stri
     )?;
     let amount = match messages {
         Some(messages) => Amount::Messages(messages),
-        None => Amount::Timed { warmup_s: args.warmup, measured_s: args.secs },
+        None => Amount::Timed { warmup_s, measured_s },
     };
     let fanout = Fanout {
         topics: TopicPlan::one(&args.topic),
         connections,
-        tempo: args.window.map_or(Tempo::Rate(args.rate), Tempo::Window),
+        tempo: args.window.map_or(Tempo::Rate(rate_per_s), Tempo::Window),
         payload_bytes: args.size,
         amount,
         threads: args.threads,
         slow: Slowness::default(),
         others: 0,
+        bound_ms: None,
     };
     if fanout.messages() > u64::from(u32::MAX) {
         return Err("more than 4,294,967,295 messages: lower --rate, --secs or --messages".to_owned());

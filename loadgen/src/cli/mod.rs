@@ -16,17 +16,17 @@ use serde::Serialize;
 
 use crate::compare::Compare;
 use crate::floor::Floor;
+use crate::limits::{KNEE_FIRST_DELIVERIES_PER_S, KNEE_STEP_S, KNEE_WARMUP_S};
+use crate::pin::Pin;
 use crate::scenario::churn::Churn;
 use crate::scenario::connections::Connections;
 use crate::scenario::contest::Contest;
 use crate::scenario::fanout::{Fanout, Tempo};
 use crate::scenario::knee::Knee;
-use crate::scenario::slow::divide;
+use crate::scenario::slow::{Slow, divide};
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
-use args::{
-    CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, OutputArgs, Scenario, SlowArgs, TopicsArgs, Typed,
-};
+use args::{CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
 use load::load;
 pub(crate) use peer::Peer;
 use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
@@ -39,7 +39,7 @@ pub(crate) enum Plan {
         work: Box<Work>,
         /// The server to drive.
         peer: Peer,
-        output: Output,
+        setting: Setting,
     },
     /// Two results are to be compared.
     Compare {
@@ -51,9 +51,11 @@ pub(crate) enum Plan {
     BeFloor { coalesce: bool },
 }
 
-/// How the result is shown.
+/// How it is run and shown, whatever it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub(crate) struct Setting {
+    /// Which cores are whose, where the system is not to choose.
+    pub(crate) pin: Option<Pin>,
     /// JSON instead of the table.
     pub(crate) json: bool,
     /// Where the page goes.
@@ -72,7 +74,7 @@ pub(crate) enum Work {
     },
     Floor(Fanout),
     Topics(Fanout),
-    Slow(Fanout),
+    Slow(Slow),
     Storm(Storm),
     Churn(Churn),
     Feed(Fanout),
@@ -116,54 +118,62 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
 }
 
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
-    let fanout = load(args.load, args.count.messages)?;
+    let setting = setting(&args.run.load)?;
+    let fanout = load(args.run.load, args.count.messages)?;
     let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
-    planned(Work::Fanout { fanout, against }, peer(args.peer)?, shown)
+    planned(Work::Fanout { fanout, against }, peer(args.run.peer)?, setting)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
+    let setting = setting(&args.load)?;
     let work = Work::Floor(load(args.load, args.count.messages)?);
-    planned(work, Peer::Floor(chosen(args.choice)), shown)
+    planned(work, Peer::Floor(chosen(args.choice)), setting)
 }
 
 fn topics(args: TopicsArgs) -> Result<Plan, String> {
-    let (shown, peer) = (output(args.load.output.clone())?, peer(args.peer)?);
+    let (setting, peer) = (setting(&args.run.load)?, peer(args.run.peer)?);
     if let Some(reason) = one_topic_only(&peer) {
         return Err(reason.to_owned());
     }
-    planned(Work::Topics(load::topics(args.spread, args.load, args.count.messages)?), peer, shown)
+    planned(Work::Topics(load::topics(args.spread, args.run.load, args.count.messages)?), peer, setting)
 }
 
 fn slow(args: SlowArgs) -> Result<Plan, String> {
-    let shown = output(args.load.output.clone())?;
+    let setting = setting(&args.run.load)?;
     let percent = |name: &str, value: f64| {
         at_least(name, (0.0..100.0).contains(&value), "must be at least 0 and below 100")
     };
     percent("stalled", args.stalled)?;
     percent("trickling", args.trickling)?;
+    at_least("rounds", args.rounds >= 1, "must be at least 1")?;
     if args.stalled + args.trickling == 0.0 {
         return Err("--stalled or --trickling is needed, or both".to_owned());
     }
-    let (threads, mut fanout) = (args.load.threads, load(args.load, args.count.messages)?);
+    let (threads, mut fanout) = (args.run.load.threads, load(args.run.load, args.count.messages)?);
     let (healthy, slow) = divide(fanout.connections, args.stalled, args.trickling);
     if healthy < threads {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(fanout), peer(args.peer)?, shown)
+    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer(args.run.peer)?, setting)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let (shown, floor_choice) = (output(args.load.output.clone())?, chosen(args.choice.clone()));
+    let (setting, floor_choice) = (setting(&args.run.load)?, chosen(args.choice.clone()));
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
     at_least("bound-ms", bound_ok, "must be above 0")?;
-    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.load.conns.len();
+    let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.run.load.conns.len();
     at_least("bound-ms", matching, "must be one for all, or one for each of --conns")?;
     let bounds = args.bound_ms.iter().cycle();
-    let knees = args.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
-        let first = load(LoadArgs { conns: vec![*connections], ..args.load.clone() }, None)?;
+    let knees = args.run.load.conns.iter().zip(bounds).map(|(connections, bound_ms)| {
+        let step = LoadArgs {
+            conns: vec![*connections],
+            rate: args.run.load.rate.or(Some(KNEE_FIRST_DELIVERIES_PER_S / (*connections).max(1) as f64)),
+            secs: args.run.load.secs.or(Some(KNEE_STEP_S)),
+            warmup: args.run.load.warmup.or(Some(KNEE_WARMUP_S)),
+            ..args.run.load.clone()
+        };
+        let first = load(step, None)?;
         match first.tempo {
             Tempo::Rate(first_per_s) => {
                 Ok(Knee { first, first_per_s, bound_ms: *bound_ms, busy_ok: args.busy_ok })
@@ -173,18 +183,18 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
     });
     let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
     let peer = match floor_if(args.floor || args.against_floor, args.choice, "--floor or --against-floor")? {
-        Some(_) if args.floor && !args.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
+        Some(_) if args.floor && !args.run.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
         Some(floor) if args.floor => Peer::Floor(floor),
-        _ => peer(args.peer)?,
+        _ => peer(args.run.peer)?,
     };
     let nats = args.against_nats.map(|path| ("nats", Peer::Nats { path, args: Vec::new() }));
     let floor = args.against_floor.then_some(("floor", Peer::Floor(floor_choice)));
     let others: Vec<_> = floor.into_iter().chain(nats).collect();
     match knees.pop() {
-        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, shown),
+        Some(knee) if knees.is_empty() && others.is_empty() => planned(Work::Knee(knee), peer, setting),
         last => {
             knees.extend(last);
-            planned(Work::Contest(Contest { knees, others }), peer, shown)
+            planned(Work::Contest(Contest { knees, others }), peer, setting)
         }
     }
 }
@@ -195,18 +205,23 @@ fn compare(args: CompareArgs) -> Result<Plan, String> {
     Ok(Plan::Compare { compare, json: args.json })
 }
 
-fn planned(work: Work, peer: Peer, output: Output) -> Result<Plan, String> {
-    Ok(Plan::Drive { work: Box::new(work), peer, output })
+fn planned(work: Work, peer: Peer, setting: Setting) -> Result<Plan, String> {
+    match (&setting.pin, &peer) {
+        (Some(_), Peer::Running { .. }) => {
+            Err("--pin is for servers started here (--spawn): pin one that runs with taskset -p".to_owned())
+        }
+        _ => Ok(Plan::Drive { work: Box::new(work), peer, setting }),
+    }
 }
 
 /// A page that cannot be written is better known before the run than after it.
-fn output(args: OutputArgs) -> Result<Output, String> {
-    if let Some(path) = &args.html {
+fn setting(args: &LoadArgs) -> Result<Setting, String> {
+    if let Some(path) = &args.output.html {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let ok = folder.is_none_or(Path::is_dir) && !path.is_dir();
         at_least("html", ok, "must name a file in a directory that exists")?;
     }
-    Ok(Output { json: args.json, html: args.html })
+    Ok(Setting { pin: args.pin.clone(), json: args.output.json, html: args.output.html.clone() })
 }
 
 fn at_least(name: &str, ok: bool, rule: &str) -> Result<(), String> {
@@ -233,7 +248,7 @@ mod tests {
 
     fn drive(line: &str) -> (Work, Peer, bool) {
         match parse_line(line).unwrap() {
-            Plan::Drive { work, peer, output } => (*work, peer, output.json),
+            Plan::Drive { work, peer, setting } => (*work, peer, setting.json),
             _ => panic!("{line}"),
         }
     }
@@ -247,25 +262,25 @@ mod tests {
         let (work, ..) = drive("x fanout --url ws://h:1 --messages 7 --against-floor --coalesce");
         let Work::Fanout { fanout, against: Some(floor) } = work else { panic!("{work:?}") };
         assert_eq!((fanout.messages(), fanout.warm_up_messages()), (7, 0));
-        assert_eq!(floor, Floor { coalesce: true, cpus: None });
+        assert_eq!(floor, Floor { coalesce: true });
         let (_, peer, _) = drive("x fanout --spawn ./stentor -- --shards 2");
         assert!(matches!(peer, Peer::Spawned { args, .. } if args == ["--shards", "2"]));
     }
 
     #[test]
     fn the_other_scenarios_have_theirs() {
-        let (work, peer, _) = drive("x floor --messages 3 --floor-cpus 0");
+        let (work, peer, _) = drive("x floor --messages 3");
         assert!(matches!(work, Work::Floor(fanout) if fanout.messages() == 3));
-        assert!(matches!(peer, Peer::Floor(floor) if floor.cpus.as_deref() == Some("0") && !floor.coalesce));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: false })));
         let (work, ..) = drive("x slow --url ws://h --conns 200 --stalled 1 --trickling 2");
-        let Work::Slow(fanout) = work else { panic!("{work:?}") };
+        let Work::Slow(Slow { fanout, rounds: 3 }) = work else { panic!("{work:?}") };
         assert_eq!((fanout.connections, fanout.slow), (194, Slowness { stalled: 2, trickling: 4 }));
         let (work, peer, _) = drive("x knee --floor --coalesce --bound-ms 5 --rate 50");
         let Work::Knee(knee) = work else { panic!("{work:?}") };
         assert_eq!((knee.bound_ms, knee.first_per_s), (5.0, 50.0));
-        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true, .. })));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true })));
         let line =
-            "x knee --spawn p --against-floor --floor-cpus 0 --against-nats n --conns 10,20 --bound-ms 5,7";
+            "x knee --spawn p --against-floor --coalesce --against-nats n --conns 10,20 --bound-ms 5,7";
         let (Work::Contest(contest), ..) = drive(line) else { panic!("{line}") };
         let bounds: Vec<_> =
             contest.knees.iter().map(|knee| (knee.first.connections, knee.bound_ms)).collect();
@@ -338,10 +353,13 @@ mod tests {
             ("x floor --url ws://h", "--url"),
             ("x slow --url ws://h", "--stalled"),
             ("x slow --url ws://h --stalled 100", "--stalled"),
+            ("x slow --url ws://h --stalled 1 --rounds 0", "--rounds"),
             ("x slow --url ws://h --conns 2 --stalled 50 --trickling 50", "healthy"),
             ("x knee", "--url"),
             ("x knee --floor --url ws://h", "--url"),
-            ("x knee --url ws://h --floor-cpus 0", "--floor"),
+            ("x knee --url ws://h --coalesce", "--floor"),
+            ("x fanout --url ws://h --pin 0,0", "taskset"),
+            ("x fanout --spawn p --pin 0", "comma"),
             ("x knee --url ws://h --bound-ms 0", "--bound-ms"),
             ("x knee --url ws://h --messages 5", "--messages"),
             ("x knee --url ws://h --window 5", "--rate"),

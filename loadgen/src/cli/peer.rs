@@ -80,13 +80,13 @@ fn templates(args: TemplateArgs) -> Result<Option<Templates>, String> {
 pub(super) fn floor_if(wanted: bool, choice: FloorChoice, flag: &str) -> Result<Option<Floor>, String> {
     let floor = chosen(choice);
     match wanted {
-        false if floor != Floor::default() => Err(format!("--coalesce and --floor-cpus need {flag}")),
+        false if floor != Floor::default() => Err(format!("--coalesce needs {flag}")),
         wanted => Ok(wanted.then_some(floor)),
     }
 }
 
 pub(super) fn chosen(choice: FloorChoice) -> Floor {
-    Floor { coalesce: choice.coalesce, cpus: choice.floor_cpus }
+    Floor { coalesce: choice.coalesce }
 }
 
 /// Why it has no operations and acks, where it has none.

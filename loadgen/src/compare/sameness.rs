@@ -1,6 +1,7 @@
 //! Whether two results are of the same thing.
 //!
-//! Contract: pure. What may differ is the server, its address and the topic's name; all other parameters, and the machine, may not.
+//! Contract: pure. What may differ is the server, its address and the topic's name; all other parameters, the machine
+//! and the cores, may not.
 
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ pub(super) fn objections(names: &[String; 2], results: [&Value; 2]) -> Vec<Strin
     };
     let both = |place: &str| results.map(|result| result["header"].pointer(place).unwrap_or(&Value::Null));
     walk("", both("/parameters"), &mut differ);
+    walk("pinned", both("/pinned"), &mut differ);
     for place in ["cpu", "cores"] {
         walk(&format!("the machine's {place}"), both(&format!("/machine/{place}")), &mut differ);
     }

@@ -23,12 +23,10 @@ use audience::Audience;
 use inbox::{Heard, Inbox};
 
 /// How the floor is to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Floor {
     /// One buffer for everything that is pending.
     pub(crate) coalesce: bool,
-    /// The cores it may use, in the words of taskset; all when absent.
-    pub(crate) cpus: Option<String>,
 }
 
 type Shared = Rc<RefCell<Audience>>;

@@ -4,7 +4,7 @@
 
 use super::axis::Axis;
 use super::chart::{Chart, Ink, Line};
-use super::{Figure, Table};
+use super::{Figure, Table, percentiles};
 use crate::knee_report::{KneeReport, Step};
 
 /// A row for each step.
@@ -42,24 +42,12 @@ pub(super) fn figures(report: &KneeReport) -> Vec<Figure> {
 fn curves(report: &KneeReport) -> Figure {
     let at = |rate: Option<f64>| report.steps.iter().rfind(|step| Some(step.intended_per_s) == rate);
     let sides = [("held", at(report.held_per_s)), ("not held", at(report.failed_per_s))];
-    let (mut lines, mut legend) = (Vec::new(), Vec::new());
-    for (series, (name, step)) in (0..).zip(sides) {
-        let Some(step) = step else { continue };
-        let ink = Ink { series, faint: false };
-        lines.push(Line { ink, points: step.latency_curve_ms.clone(), dots: Vec::new() });
-        legend.push((ink, format!("{name}, {:.1} messages/s", step.intended_per_s)));
-    }
-    Figure {
-        title: "Latency from the intended time of sending, on both sides of the knee",
-        legend,
-        chart: Chart {
-            x: Axis::percentiles(),
-            y: Axis::log("milliseconds", values(&lines)),
-            lines,
-            marks: Vec::new(),
-            bound: None,
-        },
-    }
+    let sides = (0..).zip(sides).filter_map(|(series, (name, step))| {
+        let (step, ink) = (step?, Ink { series, faint: false });
+        let name = format!("{name}, {:.1} messages/s", step.intended_per_s);
+        Some((ink, name, step.latency_curve_ms.as_slice()))
+    });
+    percentiles("Latency from the intended time of sending, on both sides of the knee", sides.collect())
 }
 
 fn rates(report: &KneeReport) -> Axis {

@@ -4,13 +4,16 @@
 
 mod axis;
 mod chart;
+mod contest;
 mod knee;
 mod run;
 
 use crate::drive::Outcome;
 use crate::header::Header;
+use crate::pin::Pin;
 use crate::report::thousands;
-use chart::{Chart, DrawError, Ink};
+use axis::Axis;
+use chart::{Chart, DrawError, Ink, Line};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -35,13 +38,14 @@ pub(crate) fn page(header: &Header, outcome: &Outcome) -> Result<String, DrawErr
         Outcome::Contest(report) => {
             let (head, rows) = report.rows();
             let good = "The highest rate held, in messages a second.".to_owned();
-            ("knee: several servers".to_owned(), Table { head, rows }, Vec::new(), good)
+            ("knee: several servers".to_owned(), Table { head, rows }, contest::figures(report), good)
         }
         Outcome::Connections(report) => {
             let rows = report.rows().into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
             let title = format!("connections: {} of {}", thousands(report.connections.opened), report.url);
             let good = "Verified: the message reached everybody once.".to_owned();
-            (title, Table { head: vec![String::new(), report.url.clone()], rows }, Vec::new(), good)
+            let table = Table { head: vec![String::new(), report.url.clone()], rows };
+            (title, table, run::memory_only(&report.timeline), good)
         }
         Outcome::Knee(report) => (
             format!("knee: {} with {}", report.knee(), report.what()),
@@ -80,6 +84,19 @@ struct Figure {
     chart: Chart,
 }
 
+/// One line's colour and name, and a curve of a report.
+type Curve<'a> = (Ink, String, &'a [(f64, f64)]);
+
+/// Latency by percentile.
+fn percentiles(title: &'static str, curves: Vec<Curve<'_>>) -> Figure {
+    let values = curves.iter().flat_map(|(_, _, points)| points.iter().map(|(_, ms)| *ms));
+    let (x, y) = (Axis::percentiles(), Axis::log("milliseconds", values));
+    let line = |(ink, _, points): &Curve<'_>| Line { ink: *ink, points: points.to_vec(), dots: Vec::new() };
+    let lines = curves.iter().map(line).collect();
+    let legend = curves.into_iter().map(|(ink, name, _)| (ink, name)).collect();
+    Figure { title, legend, chart: Chart { x, y, lines, marks: Vec::new(), bound: None } }
+}
+
 struct Table {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -116,7 +133,8 @@ fn made(header: &Header) -> String {
     let machine = &header.machine;
     let cores = machine.cores.map(|cores| format!("{cores} cores"));
     let known = [machine.cpu.clone(), cores, machine.kernel.clone()].into_iter().flatten();
-    let words = [header.started_at.clone(), header.server.clone()].into_iter().chain(known);
+    let pinned = header.pinned.map(Pin::to_string);
+    let words = [header.started_at.clone(), header.server.clone()].into_iter().chain(known).chain(pinned);
     let version = format!("stentor-loadgen {}", header.loadgen);
     words.chain([version]).collect::<Vec<_>>().join(" · ")
 }

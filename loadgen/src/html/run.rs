@@ -4,7 +4,7 @@
 
 use super::axis::Axis;
 use super::chart::{Chart, Ink, Line};
-use super::{Figure, Legend, Table};
+use super::{Figure, Legend, Table, percentiles};
 use crate::report::Report;
 use crate::table;
 use crate::timeline::Timeline;
@@ -35,7 +35,13 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
         .zip(runs(report))
         .map(|(series, (name, run))| (Ink { series, faint: false }, name, run))
         .collect();
-    vec![latency(&runs), deliveries(&runs), memory(&runs)]
+    let over_time: Vec<_> = runs.iter().map(|(ink, name, run)| (*ink, *name, &run.timeline)).collect();
+    vec![latency(&runs), deliveries(&over_time), memory(&over_time)]
+}
+
+/// Of a run that delivers nothing worth a chart.
+pub(super) fn memory_only(timeline: &Timeline) -> Vec<Figure> {
+    vec![memory(&[(Ink { series: 0, faint: false }, "server", timeline)])]
 }
 
 /// The result itself first.
@@ -43,32 +49,21 @@ fn runs(report: &Report) -> Vec<(&'static str, &Report)> {
     table::runs(report).into_iter().rev().collect()
 }
 
-type Runs<'a> = [(Ink, &'static str, &'a Report)];
+/// By colour and name.
+type Runs<'a> = [(Ink, &'static str, &'a Timeline)];
 
-fn latency(runs: &Runs<'_>) -> Figure {
-    let lines: Vec<_> = runs
-        .iter()
-        .map(|(ink, _, run)| Line { ink: *ink, points: run.latency_curve_ms.clone(), dots: Vec::new() })
-        .collect();
-    Figure {
-        title: "Latency from the intended time of sending",
-        legend: legend(runs),
-        chart: Chart {
-            x: Axis::percentiles(),
-            y: Axis::log("milliseconds", values(&lines)),
-            lines,
-            marks: Vec::new(),
-            bound: None,
-        },
-    }
+fn latency(runs: &[(Ink, &'static str, &Report)]) -> Figure {
+    let curves =
+        runs.iter().map(|(ink, name, run)| (*ink, (*name).to_owned(), run.latency_curve_ms.as_slice()));
+    percentiles("Latency from the intended time of sending", curves.collect())
 }
 
 fn deliveries(runs: &Runs<'_>) -> Figure {
     let lines: Vec<_> = runs
         .iter()
-        .map(|(ink, _, run)| Line {
+        .map(|(ink, _, timeline)| Line {
             ink: *ink,
-            points: steps(&run.timeline, |index| Some(run.timeline.deliveries_per_s[index])),
+            points: steps(timeline, |index| Some(timeline.deliveries_per_s[index])),
             dots: Vec::new(),
         })
         .collect();
@@ -78,10 +73,9 @@ fn deliveries(runs: &Runs<'_>) -> Figure {
 
 fn memory(runs: &Runs<'_>) -> Figure {
     let (mut lines, mut names) = (Vec::new(), Vec::new());
-    for &(ink, name, run) in runs {
+    for &(ink, name, timeline) in runs {
         let own = if runs.len() == 1 { "generator".to_owned() } else { format!("generator ({name})") };
         let pale = Ink { faint: true, ..ink };
-        let timeline = &run.timeline;
         for (ink, bytes, name) in [
             (ink, &timeline.server_resident_bytes, name.to_owned()),
             (pale, &timeline.own_resident_bytes, own),
@@ -99,9 +93,13 @@ fn memory(runs: &Runs<'_>) -> Figure {
 
 fn over_time(runs: &Runs<'_>, y: Axis, lines: Vec<Line>) -> Chart {
     let moments = lines.iter().flat_map(|line| line.points.iter().map(|(at_s, _)| *at_s));
-    let x = Axis::tight("seconds since the measurement began", moments);
     // The phases of the result itself: those of the others differ by little.
-    let timeline = &runs[0].2.timeline;
+    let timeline = runs[0].2;
+    let since = match timeline.phases.iter().any(|phase| phase.name == "measure") {
+        true => "seconds since the measurement began",
+        false => "seconds since the first connection",
+    };
+    let x = Axis::tight(since, moments);
     let marks = timeline.phases.iter().map(|phase| (phase.from_s - zero_s(timeline), phase.name)).collect();
     Chart { x, y, lines, marks, bound: None }
 }

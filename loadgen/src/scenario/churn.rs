@@ -9,13 +9,9 @@ use serde::Serialize;
 
 use crate::churn_figures::ChurnFigures;
 use crate::churner::{Broken, Churner};
-use crate::clock::Clock;
-use crate::crowd;
-use crate::fleet::FleetError;
-use crate::progress::Progress;
 use crate::report::Report;
-use crate::scenario::fanout::{Amount, Fanout, RunError, resolve};
-use crate::target::Target;
+use crate::scenario::Subject;
+use crate::scenario::fanout::{Fanout, RunError};
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -30,22 +26,11 @@ pub(crate) struct Churn {
 }
 
 impl Churn {
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Report, RunError> {
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         self.steady.raise_descriptors()?;
-        let phase = progress.phase("connect", self.churners as u64);
-        let from_ns = clock.now_ns();
-        let server = resolve(&target.address).await?;
-        let opened =
-            crowd::open_all(server, &target.session(), self.churners, &mut |opened| phase.at(opened)).await;
-        let opened = opened.map_err(|source| FleetError::Crowd { wanted: self.churners as u64, source })?;
-        phase.done((clock.now_ns() - from_ns) as f64 / 1e9, self.churners as u64, "churning connections");
+        let clock = subject.clock;
+        let opened = subject.open_crowd(&subject.target.session(), self.churners).await?;
         let topic = self.steady.topics.base.as_str();
         let mut churners = join_all(opened.into_iter().map(|opened| Churner::new(opened, topic))).await;
         let head = match churners.first_mut() {
@@ -56,8 +41,8 @@ impl Churn {
         let hold = Duration::from_secs_f64(0.5 / self.cycles_per_s);
         let (mut report, figures) = self
             .steady
-            .run_beside(target, pid, clock, progress, async |start_ns, _| {
-                let end_ns = start_ns + (self.seconds() * 1e9) as u64;
+            .run_beside(subject, async |start_ns, _| {
+                let end_ns = start_ns + (self.steady.timed_s() * 1e9) as u64;
                 let churning = churners.into_iter().enumerate().map(|(index, mut churner)| async move {
                     // Not all in step.
                     let begin = hold.mul_f64(2.0 * index as f64 / self.churners as f64);
@@ -71,14 +56,6 @@ impl Churn {
         report.scenario = "churn";
         report.churn = Some(figures);
         Ok(report.judge())
-    }
-
-    /// For how long messages are published.
-    fn seconds(&self) -> f64 {
-        match self.steady.amount {
-            Amount::Timed { warmup_s, measured_s } => warmup_s + measured_s,
-            Amount::Messages(_) => unreachable!("churn is timed"),
-        }
     }
 }
 

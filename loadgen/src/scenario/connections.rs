@@ -8,26 +8,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::connections_report::{Connections as Figures, ConnectionsReport};
 use crate::cost;
 use crate::fleet::{self, Fleet, FleetError, Muster};
-use crate::handshake;
+use crate::handshake::{self, Local};
 use crate::kernel;
 use crate::limits::{DESCRIPTORS_SPARE, PUBLISH_LEAD};
 use crate::measure::seconds_between;
 use crate::pace::Grid;
-use crate::progress::Progress;
 use crate::publisher::{Order, Publisher};
 use crate::receiver::Pace;
 use crate::recorder::Recorder;
 use crate::report::thousands;
+use crate::scenario::Subject;
 use crate::scenario::fanout::{RunError, resolve};
 use crate::scenario::stage::Stage;
 use crate::schedule::Schedule;
 use crate::supply::Alike;
 use crate::tally::Marks;
-use crate::target::Target;
 use crate::topics::{TopicPlan, Topics};
 
 /// What is asked for.
@@ -43,14 +41,9 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<ConnectionsReport, RunError> {
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<ConnectionsReport, RunError> {
+        let Subject { target, pid, clock, progress } = subject;
         let server = resolve(&target.address).await?;
         let plan = TopicPlan::one(&self.topic);
         let (wanted, own_limit) = self.permitted()?;
@@ -66,6 +59,7 @@ impl Connections {
             pace: Pace::Prompt,
             others: 0,
             partial: true,
+            abrupt: false,
         };
         let memory = || Memory::now(pid);
         let before = memory();
@@ -78,6 +72,7 @@ impl Connections {
         recorder.follow(fleet.tallies()).await;
         let opened = fleet.received().opened;
         phase.done(connect_s, opened, "connections");
+        recorder.phase("hold").await;
         let stopped_by = fleet.stopped_by().map(ToString::to_string).or(own_limit);
         tokio::time::sleep(Duration::from_secs_f64(self.hold_s)).await;
         let idle = memory();
@@ -87,7 +82,7 @@ impl Connections {
         let publish_to = by_http.as_ref().unwrap_or(target);
         let publish_at = resolve(publish_to.publisher_address()).await?;
         let call = publish_to.publisher(plan.only());
-        let line = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;
+        let line = handshake::open(publish_at, &call, Local::default()).await.map_err(RunError::Publisher)?;
         let grid = Grid::new(clock.now_ns() + PUBLISH_LEAD.as_nanos() as u64, 1.0);
         let order = Order {
             schedule: Schedule::Grid(grid),
@@ -98,7 +93,8 @@ impl Connections {
             measured_from_ns: 0,
         };
         let publisher = Publisher::start(line, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
+        let mut stage =
+            Stage { fleet, publisher, published: None, clock, pid, progress, recorder, hurry: None };
         stage.drain(grid.at(0)).await?;
         let received = stage.fleet.received();
         let end = memory();

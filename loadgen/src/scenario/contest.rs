@@ -6,12 +6,10 @@
 use serde::{Serialize, Serializer};
 
 use crate::cli::Peer;
-use crate::clock::Clock;
 use crate::contest_report::{Cell, ContestReport};
-use crate::progress::Progress;
-use crate::scenario::fanout::RunError;
+use crate::report::thousands;
+use crate::scenario::Subject;
 use crate::scenario::knee::{Hunt, Knee};
-use crate::target::Target;
 
 /// What is asked for.
 #[derive(Debug, Serialize)]
@@ -27,32 +25,26 @@ fn names<S: Serializer>(others: &[(&'static str, Peer)], serializer: S) -> Resul
     serializer.collect_seq(others.iter().map(|(name, _)| name))
 }
 
-/// A server that runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rival<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) target: &'a Target,
-    pub(crate) pid: Option<u32>,
-}
-
 impl Contest {
-    /// Searches all knees.
-    pub(crate) async fn run(
-        &self,
-        rivals: &[Rival<'_>],
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<ContestReport, RunError> {
+    /// Searches all knees at all of `rivals`, by name.
+    pub(crate) async fn run(&self, rivals: &[(&'static str, Subject<'_>)]) -> ContestReport {
         let mut cells = Vec::new();
+        let total = self.knees.len() * rivals.len();
+        let from_ns = rivals.iter().map(|(_, subject)| subject.clock.now_ns()).min().unwrap_or_default();
         for knee in &self.knees {
-            let mut hunts: Vec<_> = rivals
-                .iter()
-                .map(|rival| (rival.name, true, Hunt::new(knee, rival.target, rival.pid)))
-                .collect();
+            let mut hunts: Vec<_> =
+                rivals.iter().map(|(name, subject)| (*name, true, Hunt::new(knee, *subject))).collect();
             while hunts.iter().any(|(_, under_way, _)| *under_way) {
+                let later = self.knees.len() - 1 - cells.len() / rivals.len();
+                let searching =
+                    later * rivals.len() + hunts.iter().filter(|(_, under_way, _)| *under_way).count();
                 for (name, under_way, hunt) in hunts.iter_mut().filter(|(_, under_way, _)| *under_way) {
-                    let title = format!("{name}, {} subscribers, ", knee.first.connections);
-                    *under_way = match hunt.advance(&title, clock, progress).await {
+                    let (connections, found) = (thousands(knee.first.connections as u64), total - searching);
+                    let elapsed_s = rivals[0].1.clock.now_ns().saturating_sub(from_ns) / 1_000_000_000;
+                    let title = format!(
+                        "{elapsed_s} s, {found} of {total} found: {name}, {connections} subscribers, "
+                    );
+                    *under_way = match hunt.advance(&title).await {
                         Ok(more) => more,
                         Err(reason) => {
                             hunt.give_up(&reason);
@@ -63,6 +55,6 @@ impl Contest {
             }
             cells.extend(hunts.into_iter().map(|(server, _, hunt)| Cell { server, knee: hunt.report() }));
         }
-        Ok(ContestReport { scenario: "knee", cells })
+        ContestReport { scenario: "knee", cells }
     }
 }

@@ -12,30 +12,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use crate::churner::Broken;
-use crate::clock::Clock;
 use crate::cost;
 use crate::counters::{self, Arrived, NoCounters, ServerCounts};
 use crate::feed::{Feed, Replay};
 use crate::fleet::{self, Fleet, FleetError, Muster};
-use crate::handshake::{self, OpenError};
+use crate::handshake::{self, Local, OpenError};
 use crate::kernel::{self, KernelMemory};
 use crate::limits::{PUBLISH_LEAD, READING_EARLY_NS_MAX};
 use crate::measure::{Window, seconds_between};
 use crate::pace::Grid;
-use crate::progress::Progress;
 use crate::publisher::{Order, PublishError, Publisher};
 use crate::receiver::Pace;
 use crate::recorder::Recorder;
 use crate::report::{Report, ServerCost};
-use crate::scenario::stage::Stage;
+use crate::scenario::Subject;
+use crate::scenario::stage::{Hurry, Stage};
 use crate::schedule::{Schedule, Window as Outstanding};
 use crate::slow_figures::SlowFigures;
 use crate::supply::{Alike, Supply};
 use crate::tally::Marks;
-use crate::target::Target;
 use crate::target::address::Address;
 use crate::topics::{TopicPlan, Topics};
 
@@ -54,6 +53,9 @@ pub(crate) struct Fanout {
     pub(crate) slow: Slowness,
     /// Connections that the rest of the scenario holds meanwhile.
     pub(crate) others: usize,
+    /// Where it is a step of a search: the p99 to be held. It ends as soon as that has clearly failed, and rests nowhere.
+    #[serde(skip)]
+    pub(crate) bound_ms: Option<f64>,
 }
 
 /// When messages are sent.
@@ -113,6 +115,11 @@ pub(crate) enum RunError {
     Counters(#[from] NoCounters),
     #[error("a churning connection was of no use: {0}")]
     Churn(#[source] Broken),
+    /// The end was not waited for. Whoever's fault it was; `busy` says why it may have been ours.
+    #[error(
+        "{late_percent:.0} % came after the bound, and {behind_s:.2} s were outstanding, when {after_s:.2} s had passed"
+    )]
+    Hopeless { late_percent: f64, behind_s: f64, after_s: f64, busy: Option<String> },
 }
 
 /// What runs at the same time, on connections of its own.
@@ -176,27 +183,28 @@ impl Fanout {
         fleet::raise_descriptors(self.others + self.connections + self.slow.count())
     }
 
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Report, RunError> {
+    /// For how long messages are published; 0 where that is not known beforehand.
+    pub(crate) fn timed_s(&self) -> f64 {
+        match (self.amount, &self.tempo) {
+            (Amount::Timed { warmup_s, measured_s }, _) => warmup_s + measured_s,
+            (Amount::Messages(messages), Tempo::Rate(per_s)) => messages as f64 / per_s,
+            (Amount::Messages(_), _) => 0.0,
+        }
+    }
+
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         let nothing = async |_, _: &Marks| Ok(());
-        Ok(self.run_beside(target, pid, clock, progress, nothing).await?.0)
+        Ok(self.run_beside(subject, nothing).await?.0)
     }
 
     /// Runs it, and `beside` at the same time; that is told when the first message is due.
     pub(crate) async fn run_beside<T: Beside>(
         &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
+        subject: Subject<'_>,
         beside: impl AsyncFnOnce(u64, &Marks) -> Result<T, RunError>,
     ) -> Result<(Report, T), RunError> {
+        let Subject { target, pid, clock, progress } = subject;
         let server = resolve(&target.address).await?;
         let topics = Arc::new(Topics::deal(&self.topics, self.connections));
         let marks = Arc::new(Marks::default());
@@ -210,6 +218,7 @@ impl Fanout {
             pace: Pace::Prompt,
             others: self.others,
             partial: false,
+            abrupt: self.bound_ms.is_some(),
         };
         let counters_before = match target.operator() {
             Some(operator) => Some((operator, counters::read(operator).await?)),
@@ -219,13 +228,14 @@ impl Fanout {
         let mut cost = ServerCost { pid: pid.unwrap_or_default(), ..ServerCost::default() };
         let recorder = Recorder::start(clock, pid);
         recorder.phase("connect").await;
-        let (fleet, connect_s) = self.connect(&muster, clock, progress, pid, &mut cost).await?;
+        let (fleet, connect_s) = self.connect(&muster, subject, &mut cost).await?;
         recorder.follow(fleet.tallies()).await;
         kernel.tcp_bytes_idle = kernel::tcp_bytes();
-        let slow = self.connect_slow(muster, clock, progress).await?;
+        let slow = self.connect_slow(&muster, subject).await?;
         let publish_at = resolve(target.publisher_address()).await?;
         let call = target.publisher(self.topics.only());
-        let opened = handshake::open(publish_at, &call, None).await.map_err(RunError::Publisher)?;
+        let opened =
+            handshake::open(publish_at, &call, Local::default()).await.map_err(RunError::Publisher)?;
         let supply: Box<dyn Supply> = match &self.tempo {
             Tempo::Feed(feed) => Box::new(Replay::new(feed, target)),
             _ => Box::new(Alike::new(&self.topics, target, self.payload_bytes)),
@@ -236,7 +246,15 @@ impl Fanout {
         let (listeners, count) = (topics.listeners(), self.messages());
         let order = Order { schedule, supply, listeners, count, measured_from_ns };
         let publisher = Publisher::start(opened, order, clock).map_err(RunError::Thread)?;
-        let mut stage = Stage { fleet, publisher, published: None, clock, pid, progress, recorder };
+        let mut stage =
+            Stage { fleet, publisher, published: None, clock, pid, progress, recorder, hurry: None };
+        if let (Tempo::Rate(per_s), Some(bound_ms)) = (&self.tempo, self.bound_ms) {
+            marks.bound((bound_ms * 1e3) as u64);
+            let deliveries_per_s = per_s * self.connections as f64;
+            let deliveries = (self.messages() - self.warm_up_messages()) as f64 * self.connections as f64;
+            stage.hurry =
+                Some(Hurry { from: stage.reading(), start_ns, deliveries, deliveries_per_s, bound_ms });
+        }
         let (window, beside) = tokio::try_join!(self.play(&mut stage, start_ns), beside(start_ns, &marks))?;
         kernel.tcp_bytes_end = kernel::tcp_bytes();
         cost.resident_bytes_end = pid.and_then(cost::resident_bytes);
@@ -245,16 +263,7 @@ impl Fanout {
         let timeline = stage.recorder.finish().await;
         let of_topic: Arc<[u64]> = published.of_topic.as_slice().into();
         let harvest = stage.fleet.finish(&of_topic).await?;
-        let slow = match slow {
-            Some(fleet) => {
-                let from_ns = clock.now_ns();
-                let phase = progress.phase("read out", self.slow.count() as u64);
-                let harvest = fleet.finish(&of_topic).await?;
-                phase.done(seconds_between(from_ns, clock.now_ns()), self.slow.count() as u64, "slow ones");
-                Some(SlowFigures::of(self.slow, harvest))
-            }
-            None => None,
-        };
+        let slow = self.read_out(slow, &of_topic, subject).await?;
         drop(stage.publisher);
         cost.cpu_us_per_delivery = window.server_us_per_delivery();
         cost.cores = window.server_cores();
@@ -269,6 +278,27 @@ impl Fanout {
             report.server_counts = Some(ServerCounts::between(before, after, arrived(&report, &beside)));
         }
         Ok((report.judge(), beside))
+    }
+
+    /// Reads what the slow ones have not read yet, where there are any.
+    async fn read_out(
+        &self,
+        fleets: Vec<(Pace, Fleet)>,
+        published: &Arc<[u64]>,
+        subject: Subject<'_>,
+    ) -> Result<Option<SlowFigures>, FleetError> {
+        if fleets.is_empty() {
+            return Ok(None);
+        }
+        let Subject { clock, progress, .. } = subject;
+        let (from_ns, count) = (clock.now_ns(), self.slow.count() as u64);
+        let phase = progress.phase("read out", count);
+        let finishing = fleets
+            .into_iter()
+            .map(|(pace, fleet)| async move { fleet.finish(published).await.map(|harvest| (pace, harvest)) });
+        let harvests = try_join_all(finishing).await?;
+        phase.done(seconds_between(from_ns, clock.now_ns()), count, "slow ones");
+        Ok(Some(SlowFigures::of(self.slow, harvests)))
     }
 
     /// From the first message to the last delivery; gives the measured part of it.

@@ -11,17 +11,13 @@ use serde::Serialize;
 
 use crate::churn_figures::ChurnFigures;
 use crate::churner::Churner;
-use crate::clock::Clock;
 use crate::cost;
-use crate::crowd;
-use crate::fleet::FleetError;
 use crate::limits::{SETTLE, SOAK_CHURN_CYCLES_PER_S, SOAK_ROUND_S_MAX, SOAK_ROUND_S_MIN};
-use crate::progress::Progress;
 use crate::report::Report;
-use crate::scenario::fanout::{Amount, Fanout, RunError, resolve};
+use crate::scenario::Subject;
+use crate::scenario::fanout::{Fanout, RunError};
 use crate::soak_figures::{Sample, SoakFigures};
 use crate::tally::Marks;
-use crate::target::Target;
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -36,20 +32,15 @@ pub(crate) struct Soak {
 }
 
 impl Soak {
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Report, RunError> {
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         self.steady.raise_descriptors()?;
-        let head = self.head(target).await?;
+        let head = self.head(subject).await?;
         let mut churned = ChurnFigures::default();
-        let rounds =
-            async |start_ns, _: &Marks| self.rounds(target, pid, clock, start_ns, head, &mut churned).await;
-        let (mut report, figures) = self.steady.run_beside(target, pid, clock, progress, rounds).await?;
+        // A round says nothing of its own: the phases of the steady ones go on.
+        let quiet = Subject { progress: subject.progress.quiet(), ..subject };
+        let rounds = async |start_ns, _: &Marks| self.rounds(quiet, start_ns, head, &mut churned).await;
+        let (mut report, figures) = self.steady.run_beside(subject, rounds).await?;
         report.scenario = "soak";
         report.churn = Some(churned);
         report.soak = Some(figures);
@@ -57,12 +48,9 @@ impl Soak {
     }
 
     /// The topic's head before the first message.
-    async fn head(&self, target: &Target) -> Result<u64, RunError> {
-        let server = resolve(&target.address).await?;
-        let opened = crowd::open_all(server, &target.session(), 1, &mut |_| ()).await;
-        let opened = opened.map_err(|source| FleetError::Crowd { wanted: 1, source })?;
+    async fn head(&self, subject: Subject<'_>) -> Result<u64, RunError> {
         let mut head = 0;
-        for opened in opened {
+        for opened in subject.open_crowd(&subject.target.session(), 1).await? {
             head = Churner::new(opened, &self.steady.topics.base).await.head().await?;
         }
         Ok(head)
@@ -70,23 +58,18 @@ impl Soak {
 
     async fn rounds(
         &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
+        subject: Subject<'_>,
         start_ns: u64,
         head: u64,
         churned: &mut ChurnFigures,
     ) -> Result<SoakFigures, RunError> {
-        let total_s = match self.steady.amount {
-            Amount::Timed { warmup_s, measured_s } => warmup_s + measured_s,
-            Amount::Messages(_) => unreachable!("a soak is timed"),
-        };
+        let (clock, pid, total_s) = (subject.clock, subject.pid, self.steady.timed_s());
         // A dozen rounds where that leaves each long enough.
         let round = Duration::from_secs_f64((total_s / 12.0).clamp(SOAK_ROUND_S_MIN, SOAK_ROUND_S_MAX));
         let end_ns = start_ns + (total_s * 1e9) as u64;
         let mut figures = SoakFigures::default();
         while clock.now_ns() + (round + SETTLE).as_nanos() as u64 <= end_ns {
-            churned.add(self.round(target, head, clock, clock.now_ns() + round.as_nanos() as u64).await?);
+            churned.add(self.round(subject, head, clock.now_ns() + round.as_nanos() as u64).await?);
             figures.stalled += self.stalled as u64;
             tokio::time::sleep(SETTLE).await;
             figures.samples.push(Sample {
@@ -100,21 +83,11 @@ impl Soak {
     }
 
     /// Opens both kinds, and lets them go at `end_ns`.
-    async fn round(
-        &self,
-        target: &Target,
-        head: u64,
-        clock: Clock,
-        end_ns: u64,
-    ) -> Result<ChurnFigures, RunError> {
-        let topic = self.steady.topics.base.as_str();
-        let server = resolve(&target.address).await?;
-        let crowd_error = |wanted| move |source| FleetError::Crowd { wanted: wanted as u64, source };
-        let subscribed = target.subscriber(&[topic.to_owned()], false);
-        let stalled = crowd::open_all(server, &subscribed, self.stalled, &mut |_| ()).await;
-        let stalled = stalled.map_err(crowd_error(self.stalled))?;
-        let opened = crowd::open_all(server, &target.session(), self.churners, &mut |_| ()).await;
-        let opened = opened.map_err(crowd_error(self.churners))?;
+    async fn round(&self, subject: Subject<'_>, head: u64, end_ns: u64) -> Result<ChurnFigures, RunError> {
+        let (clock, topic) = (subject.clock, self.steady.topics.base.as_str());
+        let subscribed = subject.target.subscriber(&[topic.to_owned()], false);
+        let stalled = subject.open_crowd(&subscribed, self.stalled).await?;
+        let opened = subject.open_crowd(&subject.target.session(), self.churners).await?;
         let hold = Duration::from_secs_f64(0.5 / SOAK_CHURN_CYCLES_PER_S);
         let churning = opened.into_iter().map(|opened| async move {
             let mut churner = Churner::new(opened, topic).await;

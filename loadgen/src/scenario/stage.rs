@@ -6,11 +6,13 @@
 use crate::clock::Clock;
 use crate::cost;
 use crate::fleet::Fleet;
-use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL};
-use crate::measure::{Reading, seconds_between};
+use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, KNEE_BEHIND_S, KNEE_LATE_PART};
+use crate::measure::{Reading, Window, seconds_between};
 use crate::progress::{Phase, Progress, TICK};
 use crate::publisher::{PublishError, Published, Publisher};
 use crate::recorder::Recorder;
+use crate::report::busy_receiver;
+use crate::scenario::fanout::RunError;
 
 /// Everything that runs from the first message to the last delivery.
 pub(crate) struct Stage {
@@ -22,6 +24,20 @@ pub(crate) struct Stage {
     pub(crate) pid: Option<u32>,
     pub(crate) progress: Progress,
     pub(crate) recorder: Recorder,
+    /// Present exactly when the run ends as soon as it has clearly failed.
+    pub(crate) hurry: Option<Hurry>,
+}
+
+/// When deliveries on a grid are so late that waiting for the end tells nothing more.
+pub(crate) struct Hurry {
+    /// Taken before the first message.
+    pub(crate) from: Reading,
+    pub(crate) start_ns: u64,
+    /// To be made in the measured time,
+    pub(crate) deliveries: f64,
+    /// and in each second.
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) bound_ms: f64,
 }
 
 impl Stage {
@@ -31,7 +47,7 @@ impl Stage {
         end_ns: u64,
         name: &'static str,
         total: u64,
-    ) -> Result<(), PublishError> {
+    ) -> Result<(), RunError> {
         let from_ns = self.clock.now_ns();
         let before = self.publisher.count();
         self.recorder.phase(name).await;
@@ -43,7 +59,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn wait(&mut self, end_ns: u64, phase: &Phase, before: u64) -> Result<(), PublishError> {
+    async fn wait(&mut self, end_ns: u64, phase: &Phase, before: u64) -> Result<(), RunError> {
         // Without an end it is the last message.
         let ended = |stage: &Self| end_ns == u64::MAX && stage.published.is_some();
         while self.clock.now_ns() < end_ns && self.anyone_connected() && !ended(self) {
@@ -53,8 +69,25 @@ impl Stage {
                 done = self.publisher.done(), if self.published.is_none() => self.published = Some(done?),
                 () = pause => {}
             }
+            if let Some(late) = self.hurry.as_ref().and_then(|hurry| self.hopeless(hurry)) {
+                return Err(late);
+            }
         }
         Ok(())
+    }
+
+    fn hopeless(&self, hurry: &Hurry) -> Option<RunError> {
+        let elapsed_ns = self.clock.now_ns().saturating_sub(hurry.start_ns);
+        let after_s = elapsed_ns as f64 / 1e9;
+        let received = self.fleet.received();
+        let behind_s = after_s - received.settled as f64 / hurry.deliveries_per_s;
+        let late_part = received.late as f64 / hurry.deliveries;
+        if behind_s <= hurry.bound_ms / 1e3 + KNEE_BEHIND_S && late_part <= KNEE_LATE_PART {
+            return None;
+        }
+        let (ran, wanted) = Window::new(hurry.from.clone(), self.reading()).busiest_receiver();
+        let late_percent = late_part * 100.0;
+        Some(RunError::Hopeless { late_percent, behind_s, after_s, busy: busy_receiver(ran, wanted) })
     }
 
     /// The last phase: waits for a publisher that is late, then until nothing comes any more.

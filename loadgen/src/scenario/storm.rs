@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::crowd::Crowd;
-use crate::fleet::FleetError;
 use crate::limits::STORM_WINDOW_S;
-use crate::progress::Progress;
 use crate::report::Report;
+use crate::scenario::Subject;
 use crate::scenario::fanout::{Amount, Fanout, RunError, resolve};
 use crate::storm_figures::StormFigures;
-use crate::target::Target;
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -41,31 +38,19 @@ impl Storm {
         Self { served: Fanout { amount, others: clients, ..before }, clients, in_flight }
     }
 
-    /// Runs it against `target`, whose process is `pid` where it can be watched.
-    pub(crate) async fn run(
-        &self,
-        target: &Target,
-        pid: Option<u32>,
-        clock: Clock,
-        progress: Progress,
-    ) -> Result<Report, RunError> {
-        let server = resolve(&target.address).await?;
+    /// Runs it.
+    pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         self.served.raise_descriptors()?;
+        let clock = subject.clock;
         let quiet = format!("{}-quiet", self.served.topics.base);
-        let phase = progress.phase("connect", self.clients as u64);
-        let from_ns = clock.now_ns();
-        let mut crowd = Crowd::open(server, target.subscriber(&[quiet], true), self.clients, &phase)
-            .await
-            .map_err(|source| FleetError::Crowd { wanted: self.clients as u64, source })?;
-        let seconds = (clock.now_ns() - from_ns) as f64 / 1e9;
-        phase.done(seconds, self.clients as u64, "connections of the crowd");
-        let Amount::Timed { warmup_s, measured_s } = self.served.amount else {
-            unreachable!("a storm is timed")
-        };
-        let cut_after = Duration::from_secs_f64(warmup_s + measured_s - STORM_WINDOW_S);
+        let call = subject.target.subscriber(&[quiet], true);
+        let clients = subject.open_crowd(&call, self.clients).await?;
+        let server = resolve(&subject.target.address).await?;
+        let mut crowd = Crowd { server, call, clients };
+        let cut_after = Duration::from_secs_f64(self.served.timed_s() - STORM_WINDOW_S);
         let (mut report, back) = self
             .served
-            .run_beside(target, pid, clock, progress, async |start_ns, marks| {
+            .run_beside(subject, async |start_ns, marks| {
                 let cut_ns = start_ns + cut_after.as_nanos() as u64;
                 marks.split_at(cut_ns);
                 tokio::time::sleep(clock.until(cut_ns)).await;

@@ -1,7 +1,8 @@
 //! A fan-out server of a hundred lines, that can be told to break its word in one exact way.
 //!
 //! Contract: it listens on a free port of loopback and ends when it is dropped. Subscribers are numbered in the order in
-//! which their handshakes came, and are subscribed before their 101 is written. Each is pinged once at the start.
+//! which their handshakes came, and are subscribed before their 101 is written; on `/ws` they subscribe, unsubscribe and list by
+//! operations instead, and each subscription is a number. All connections are pinged once at the start.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
@@ -42,6 +44,7 @@ pub(crate) struct TinyServer {
 
 enum Command {
     Join(mpsc::Sender<Message>),
+    Operate(Value, mpsc::Sender<Message>),
     Publish(Message),
 }
 
@@ -103,21 +106,24 @@ async fn serve(
     pongs: Arc<AtomicUsize>,
 ) {
     let (outbound, mut outbox) = mpsc::channel(4096);
-    let mut publishes = false;
+    let (mut publishes, mut operates) = (false, false);
     let callback = |request: &Request, response: Response| {
         publishes = request.uri().path().starts_with("/publish/");
+        operates = request.uri().path() == "/ws";
         if !publishes {
             if joined.fetch_add(1, SeqCst) >= refuse_from {
                 let mut full = ErrorResponse::new(Some("no room".to_owned()));
                 *full.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 return Err(full);
             }
-            hub.try_send(Command::Join(outbound.clone())).map_err(|_| ErrorResponse::new(None))?;
+            if !operates {
+                hub.try_send(Command::Join(outbound.clone())).map_err(|_| ErrorResponse::new(None))?;
+            }
         }
         Ok(response)
     };
     let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, callback).await else { return };
-    drop(outbound);
+    let outbound = Some(outbound).filter(|_| operates);
     if publishes {
         while let Some(Ok(message)) = socket.next().await {
             if message.is_text() {
@@ -135,6 +141,10 @@ async fn serve(
             },
             heard = socket.next() => match heard {
                 Some(Ok(Message::Pong(payload))) if payload == "still there?" => { pongs.fetch_add(1, SeqCst); }
+                Some(Ok(Message::Text(text))) if outbound.is_some() => {
+                    let operation = serde_json::from_str(&text).unwrap();
+                    hub.send(Command::Operate(operation, outbound.clone().unwrap())).await.unwrap();
+                }
                 Some(Ok(_)) => {}
                 _ => return,
             },
@@ -143,15 +153,30 @@ async fn serve(
 }
 
 async fn run_hub(mut commands: mpsc::Receiver<Command>, mischief: Mischief) {
-    let mut subscribers = Vec::new();
+    let mut subscribers: Vec<Option<mpsc::Sender<Message>>> = Vec::new();
     let mut log = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Join(outbound) => subscribers.push(outbound),
+            Command::Join(outbound) => subscribers.push(Some(outbound)),
+            Command::Operate(operation, outbound) => {
+                let own = |place: &&mut Option<mpsc::Sender<Message>>| {
+                    place.as_ref().is_some_and(|subscriber| subscriber.same_channel(&outbound))
+                };
+                match operation["op"].as_str().unwrap() {
+                    "subscribe" => subscribers.push(Some(outbound.clone())),
+                    "unsubscribe" => *subscribers.iter_mut().find(own).unwrap() = None,
+                    _ => {}
+                }
+                let topic = operation["args"].get(0).cloned().unwrap_or(json!("loadgen"));
+                let ok = json!([{ "topic": topic, "seq": log.len() }]);
+                let ack = json!({ "event": "ack", "id": operation["id"], "ok": ok, "err": [] });
+                let _ = outbound.send(Message::text(ack.to_string())).await;
+            }
             Command::Publish(message) => {
                 let number = log.len();
                 log.push(message);
                 for (index, subscriber) in subscribers.iter().enumerate() {
+                    let Some(subscriber) = subscriber else { continue };
                     let times = if mischief.repeat_from.is_some_and(|from| number >= from) { 2 } else { 1 };
                     let as_told = vec![number; times];
                     for &which in mischief.instead.get(&(index, number)).unwrap_or(&as_told) {

@@ -4,13 +4,11 @@
 
 use super::{Amount, Fanout, Tempo};
 use crate::curve::curve_ms;
-use crate::kernel::KernelMemory;
 use crate::measure::{Window, seconds_between};
 use crate::publisher::Published;
 use crate::report::{Latency, Report};
 use crate::subscriber::Harvest;
 use crate::target::Target;
-use crate::timeline::Timeline;
 
 impl Fanout {
     pub(super) fn report(
@@ -24,9 +22,6 @@ impl Fanout {
         let ms = |ns: u64| ns as f64 / 1e6;
         Report {
             scenario: "fanout",
-            valid: true,
-            invalid_reason: None,
-            verified: true,
             url: target.to_string(),
             topic: self.topics.base.clone(),
             topics: self.topics.count as u64,
@@ -42,7 +37,6 @@ impl Fanout {
                 Tempo::Rate(_) | Tempo::Feed(_) => None,
                 Tempo::Window(messages) => Some(messages),
             },
-            connect_s: 0.0,
             warmup_s: match self.amount {
                 Amount::Timed { warmup_s, .. } => warmup_s,
                 Amount::Messages(_) => 0.0,
@@ -77,15 +71,7 @@ impl Fanout {
             loadgen_cores: window.own_cores(),
             receiver_ran_max,
             receiver_wanted_max,
-            timeline: Timeline::default(),
-            server: None,
-            server_counts: None,
-            kernel: KernelMemory::default(),
-            against_floor: None,
-            slow: None,
-            storm: None,
-            churn: None,
-            soak: None,
+            ..Report::default()
         }
     }
 
