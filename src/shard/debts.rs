@@ -47,6 +47,36 @@ impl Debt {
     }
 }
 
+/// Large lists that are paid, for whoever lists next: growing one costs more than filling it.
+#[derive(Debug, Default)]
+struct Spare {
+    lists: Vec<Vec<u16>>,
+    /// Numbers that they have room for.
+    room: usize,
+}
+
+impl Spare {
+    fn keep(&mut self, list: Vec<u16>) {
+        if self.room + list.capacity() <= LISTED_SPARE {
+            self.room += list.capacity();
+            self.lists.push(list);
+        }
+    }
+
+    /// Makes room in a list that is full: a new one begins as a spare one.
+    #[cold]
+    fn grow(&mut self, list: &mut Vec<u16>) {
+        if list.capacity() == 0
+            && let Some(spare) = self.lists.pop()
+        {
+            self.room -= spare.capacity();
+            *list = spare;
+        } else {
+            list.reserve(1);
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Debts {
@@ -54,10 +84,7 @@ pub(crate) struct Debts {
     lists: Vec<Vec<u16>>,
     /// Numbers in all lists together.
     listed: usize,
-    /// Large lists that are paid, for whoever lists next: growing one costs more than filling it.
-    spare: Vec<Vec<u16>>,
-    /// Numbers that the spare lists have room for.
-    spare_room: usize,
+    spare: Spare,
     debtors: Vec<Slot>,
 }
 
@@ -78,23 +105,26 @@ impl Debts {
 
     /// One frame more for each of them. Frames come in the order of their numbers.
     pub(crate) fn owe(&mut self, slots: &[Slot], number: u32) {
+        let Self { runs, lists, spare, debtors, .. } = self;
+        let (runs, lists) = (&mut runs[..], &mut lists[..]);
+        let mut listed = 0;
         for slot in slots {
-            let run = &mut self.runs[*slot as usize];
+            let run = &mut runs[*slot as usize];
             if run.len == 0 {
                 *run = Run { first: number, len: 1 };
-                self.debtors.push(*slot);
+                debtors.push(*slot);
             } else if run.first.wrapping_add(run.len) == number {
                 run.len += 1;
             } else {
-                let list = &mut self.lists[*slot as usize];
-                if list.capacity() == 0 {
-                    *list = self.spare.pop().unwrap_or_default();
-                    self.spare_room -= list.capacity();
+                let list = &mut lists[*slot as usize];
+                if list.len() == list.capacity() {
+                    spare.grow(list);
                 }
                 list.push(number as u16);
-                self.listed += 1;
+                listed += 1;
             }
         }
+        self.listed += listed;
     }
 
     /// True exactly when the slot owes something.
@@ -125,9 +155,8 @@ impl Debts {
         list.clear();
         if list.capacity() <= LISTED_KEPT {
             self.lists[slot as usize] = list;
-        } else if self.spare_room + list.capacity() <= LISTED_SPARE {
-            self.spare_room += list.capacity();
-            self.spare.push(list);
+        } else {
+            self.spare.keep(list);
         }
     }
 
