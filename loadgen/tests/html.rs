@@ -109,7 +109,7 @@ fn a_failed_run_has_its_page_too_and_says_so() {
 #[test]
 fn a_knee_has_two_dots_for_each_step() {
     let server = TinyServer::start(Mischief { repeat_from: Some(0), ..Mischief::default() });
-    let load = "--conns 2 --rate 3200 --secs 0.1 --warmup 0";
+    let load = "--conns 2 --rate 3200 --secs 0.1 --warmup 0 --bound-ms 60000";
     let (output, json, page) = loadgen(&format!("knee --url ws://{} {load}", server.address));
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     check(&page);
