@@ -1,5 +1,6 @@
 //! What can go wrong for someone who embeds Stentor.
 
+use crate::config::ConfigError;
 use crate::protocol::outcome::Refusal;
 use crate::protocol::topic::TopicError;
 use std::net::SocketAddr;
@@ -22,10 +23,22 @@ pub enum PublishError {
         /// The limit.
         max: usize,
     },
-    /// The server's bound; a retry helps once topics have retired.
+    /// The sequencer would not; the refusal says whose doing it is and whether a retry helps.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The server is shutting down; publish elsewhere.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+/// Settings were not taken in; those before them stay in force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The caller's mistake: a setting cannot be.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     Closed,
 }

@@ -94,7 +94,7 @@ impl InProcess {
 
     /// Gives one message its place and leaves it in front of the shard.
     pub fn sequence(&mut self, topic: &TopicName, payload: Payload) {
-        self.request(Request::Publish { topic: topic.clone(), payload, receipt: None });
+        self.request(Request::Publish { topic: topic.clone(), payload, options: None, receipt: None });
     }
 
     /// Takes what is in front of the shard to the debts of its subscribers.

@@ -79,8 +79,10 @@ mod simulation;
 mod transport;
 
 pub use config::Settings;
-pub use error::{PublishError, StartError};
+pub use error::{PublishError, ReloadError, StartError};
 pub use message::{Payload, PayloadKind};
+pub use protocol::class::Class;
+pub use protocol::options::PublishOptions;
 pub use protocol::topic::{TopicError, TopicName};
 pub use sequencer::publisher::{Accepted, Published, Publisher};
 pub use server::{Builder, Server};

@@ -58,6 +58,16 @@ pub const TICK_SLOTS_PER_YIELD: usize = 256;
 pub const NAMES_PER_TOPIC_LIMIT: usize = 2;
 /// Topics for which a heartbeat may come once a second; with so many more it comes as many times more rarely.
 pub const HEARTBEAT_TOPICS_PER_S: usize = 64;
+/// What a message in a history is charged beside its payload: its place, its header, its share of the ring.
+pub const HISTORY_ENTRY_BYTES: usize = 128;
+/// Messages of a history that one answer carries to a subscriber; the next are asked for when these have gone.
+pub const REPLAY_MESSAGES_MAX: usize = 256;
+/// The same in bytes of payload, and a quarter of a connection's queue at most. One message may overshoot.
+pub const REPLAY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of replayed messages a shard keeps encoded: those who come back come back together.
+pub const REPLAY_KEPT_BYTES: usize = 4 << 20;
+/// Seconds between two snapshots for a connection that keeps falling behind.
+pub const RESYNC_EVERY_S: u64 = 1;
 /// Topics an idle scan looks at per tick.
 pub const RETIRE_SCAN: usize = 4_096;
 
@@ -69,12 +79,21 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one address. 0: no limit (proxies share addresses).
     pub connections_per_address: usize,
-    /// Topics in all; a topic costs about 400 bytes and 8 a shard.
+    /// Topics in all; a topic costs about 600 bytes and 8 a shard.
     pub topics: usize,
     /// Topics one connection may subscribe to.
     pub topics_per_connection: usize,
-    /// Seconds after which a topic without subscribers and messages retires (its epoch ends).
+    /// Seconds after which a topic without subscribers and messages retires (its epoch ends). Its history must
+    /// have aged out.
     pub topic_idle_s: u64,
+    /// Messages a topic's history keeps, where its rule says nothing else. 0: none.
+    pub history_messages: usize,
+    /// The same in bytes, each message charged 128 beside its payload. 0: none.
+    pub history_bytes: usize,
+    /// Seconds a message stays in a history. 0: until others need its place; such topics never retire.
+    pub history_age_s: u64,
+    /// Bytes of all histories together; past it topics lose their oldest message in turn.
+    pub histories_bytes: usize,
     /// Bytes of one published message.
     pub message_bytes: usize,
     /// Bytes of one operation other than publish; the default holds 1,024 topics of 200 bytes.
@@ -120,6 +139,10 @@ impl Default for Limits {
             topics: 1_000_000,
             topics_per_connection: 1_024,
             topic_idle_s: 600,
+            history_messages: 1_000,
+            history_bytes: 256 << 10,
+            history_age_s: 3_600,
+            histories_bytes: 256 << 20,
             message_bytes: 1 << 20,
             operation_bytes: 256 << 10,
             operations_per_s: 100,

@@ -1,15 +1,16 @@
 //! The server: starts the threads, knows their order, ends them in order.
 
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Settings, differing};
 use crate::door;
-use crate::error::StartError;
+use crate::error::{ReloadError, StartError};
 use crate::limits::SLOTS_RESERVED_MAX;
 use crate::mailbox::{Mailbox, Sleeper};
 use crate::operator::{self, Operator};
 use crate::sequencer::core::Sequencer;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::{Reply, Request};
+use crate::sequencer::rules::Rules;
 use crate::shard::command::{Command, Drain, Who};
 use crate::shard::directory::{Directory, ShardHandle};
 use crate::shard::driver;
@@ -138,7 +139,8 @@ impl Server {
         let threads = handles.len() + 1;
         let (end, ended) = bounded(threads);
         let (stopping, _) = watch::channel(false);
-        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros());
+        let rules = Rules::new(settings.topics.clone(), limits);
+        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros()).under(rules);
         let (shards, ending) = (directory.clone(), end.clone());
         std::thread::Builder::new().name("sequencer".into()).spawn(move || {
             run_sequencer(sequencer, &requests, &shards, &parker);
@@ -193,6 +195,19 @@ impl Server {
         control.spawn(operator::serve(listener, desk));
         self.control = Some(control);
         Ok(())
+    }
+
+    /// Puts the topic rules of these settings in force, and returns the names of the other settings that are not
+    /// as the server was started with: they need a restart.
+    ///
+    /// # Errors
+    /// The settings are not valid, and nothing has changed; or the server is shutting down.
+    pub async fn reload(&self, settings: &Settings) -> Result<Vec<String>, ReloadError> {
+        settings.validate()?;
+        let rules = Rules::new(settings.topics.clone(), &self.settings.limits);
+        let request = Request::Rules(Box::new(rules));
+        self.publisher.send(request).await.map_err(|_| ReloadError::Closed)?;
+        Ok(differing(&self.settings, settings))
     }
 
     /// Ends in order, within `drain_s`: doors shut; every client gets a notice; subscribers are closed with 1012

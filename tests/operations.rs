@@ -278,13 +278,19 @@ async fn resume(client: &mut Client, epoch: &str, seq: u64) -> Value {
 /// follows is replayed, or it says that it cannot and why. Another epoch, or a sequence that has not been, cannot.
 #[tokio::test]
 async fn since_is_answered_honestly() {
-    let server = TestServer::start();
+    for history_messages in [0, 1_000] {
+        since_is_answered_honestly_with(history_messages).await;
+    }
+}
+
+async fn since_is_answered_honestly_with(history_messages: usize) {
+    let server = TestServer::with(|settings| settings.limits.history_messages = history_messages);
     for n in 1..=5 {
         server.publish("t", n.to_string()).await;
     }
     let mut client = server.connect("/ws").await;
     let ack = client.subscribe(&["t"]).await;
-    let epoch = ack["ok"][0]["epoch"].as_str().unwrap().to_owned();
+    let epoch = ack["ok"][0]["epoch"].as_str().expect("an epoch").to_owned();
     assert_eq!(ack["ok"][0]["seq"], 5);
 
     let mut client = server.connect("/ws").await;
@@ -295,7 +301,8 @@ async fn since_is_answered_honestly() {
     let mut client = server.connect("/ws").await;
     let behind = resume(&mut client, &epoch, 3).await;
     assert_eq!((&behind["epoch"], &behind["seq"]), (&json!(epoch), &json!(5)), "{behind}");
-    if behind["recovered"] == true {
+    if history_messages > 0 {
+        assert_eq!(behind["recovered"], true, "{behind}");
         client.expect_only(&server, &["4", "5"]).await;
     } else {
         assert_says_why(&behind);
@@ -524,7 +531,7 @@ async fn switching_the_envelope_under_a_flood_loses_nothing() {
 /// Proves: `since` in a URL is answered honestly too: with a gap or a new epoch before the next message.
 #[tokio::test]
 async fn since_in_a_url_is_told_what_it_missed() {
-    let server = TestServer::start();
+    let server = TestServer::with(|settings| settings.limits.history_messages = 0);
     for number in 1..=5 {
         server.publish("t", number.to_string()).await;
     }

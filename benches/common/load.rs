@@ -26,6 +26,7 @@ pub(crate) fn message() -> Message {
         name: topic(),
         seq: 88_412,
         time_us: 1_700_000_000_000_000,
+        is_image: false,
         payload: Payload::text(payload()),
     }
 }

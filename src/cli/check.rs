@@ -25,6 +25,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     tell("# worst-case memory, every bound reached at once:");
     for (what, bytes) in [
         ("sequencer queue and topics", worst.sequencer),
+        ("histories of all topics", worst.histories),
         ("inboxes and logs of the shards", worst.shards),
         ("outbound queues", worst.queues),
         ("connections and subscriptions", worst.connections),
@@ -32,6 +33,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
         ("all of it", worst.total()),
     ] {
         tell(&format!("#   {what:<32}{:>12}", BinaryBytes(bytes).to_string()));
+    }
+    for rule in &settings.topics {
+        let topics = if rule.pattern.ends_with('*') { settings.limits.topics as u64 } else { 1 };
+        let one = rule.history_bytes(&settings.limits) as u64;
+        let all = one.saturating_mul(topics).min(settings.limits.histories_bytes as u64);
+        let (one, all) = (BinaryBytes(one).to_string(), BinaryBytes(all).to_string());
+        tell(&format!("# history under {:?}: {one} a topic, {all} of the histories at most", rule.pattern));
     }
     Ok(())
 }

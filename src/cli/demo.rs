@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::feed::Feed;
-use super::serve::{self, ServeArgs};
+use super::serve::{self, ServeArgs, Signals};
 use super::tell;
 use stentor::{Accepted, PublishError, Publisher, TopicName};
 use tokio::time::{Instant, sleep_until};
@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 const SEED: u64 = 7;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let server = serve::start(args)?;
+    let signals = Signals::new()?;
+    let server = serve::start(&args)?;
     let program = std::env::args().next().unwrap_or_else(|| "stentor".into());
     let (websocket, operator) = (server.websocket_address(), server.operator_address());
     tell("a synthetic market feed is publishing: trade.*, bbo.* and book.* of 32 symbols");
@@ -21,7 +22,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     tell(&format!("  {program} pub trade.BTCUSDT '{{\"p\":\"1.00\"}}' --url ws://{websocket}"));
     tell(&format!("and look at http://{operator}/ in a browser; Ctrl-C ends"));
     let feed = tokio::spawn(publish(server.publisher()));
-    let ended = serve::until_ended(server).await;
+    let ended = serve::until_ended(server, &args, signals).await;
     feed.abort();
     ended
 }

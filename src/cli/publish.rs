@@ -28,8 +28,38 @@ pub(crate) struct PubArgs {
     /// The message; without it, or with `-`, each line of standard input is one
     data: Option<String>,
 
+    /// The topic's class, if these messages begin it: event, state, delta or best-effort
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+
+    /// Mark each message as image: by itself all that a new subscriber needs
+    #[arg(long)]
+    image: bool,
+
+    /// The number of the first message; each after it has the next
+    #[arg(long, value_name = "N")]
+    seq: Option<u64>,
+
+    /// The history these messages belong to; one after the topic's begins anew
+    #[arg(long, value_name = "EPOCH")]
+    epoch: Option<String>,
+
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl PubArgs {
+    /// What to open on the server.
+    fn path(&self) -> String {
+        let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+        let class = self.class.as_ref().map(|class| format!("class={}", escaped(class)));
+        let image = self.image.then(|| "image=1".to_owned());
+        let seq = self.seq.map(|seq| format!("seq={seq}"));
+        let epoch = self.epoch.as_ref().map(|epoch| format!("epoch={}", escaped(epoch)));
+        let query: Vec<_> = [class, image, seq, epoch].into_iter().flatten().collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/publish/{}{mark}{}", escaped(&self.topic), query.join("&"))
+    }
 }
 
 /// Runs the command until everything is published or Ctrl-C ends it.
@@ -37,8 +67,7 @@ pub(crate) async fn run(args: PubArgs) -> Result<(), Failure> {
     if args.topic.is_empty() {
         return Err(Failure::usage("the topic is empty; name one, for example chat.lobby"));
     }
-    let path = format!("/publish/{}", utf8_percent_encode(&args.topic, ESCAPED));
-    let (sender, receiver) = client::connect(&args.server.url, &path).await?;
+    let (sender, receiver) = client::connect(&args.server.url, &args.path()).await?;
     let messages = match args.data.filter(|data| data != "-") {
         Some(data) => one(data).await,
         None => {
@@ -191,6 +220,10 @@ mod tests {
         let args = PubArgs {
             topic: "a/b@c \u{e9}".into(),
             data: Some("{\"x\":1}".into()),
+            class: Some("state".into()),
+            image: true,
+            seq: Some(7),
+            epoch: None,
             server: ServerArgs { url },
         };
         let result = run(args).await;
@@ -202,7 +235,7 @@ mod tests {
     async fn a_message_arrives_verbatim_on_the_encoded_path() {
         let (result, path, taken) = publish_one(None).await;
         assert_eq!(result, Ok(()));
-        assert_eq!(path, "/publish/a%2Fb%40c%20%C3%A9");
+        assert_eq!(path, "/publish/a%2Fb%40c%20%C3%A9?class=state&image=1&seq=7");
         assert_eq!(taken, [Message::text("{\"x\":1}")]);
     }
 

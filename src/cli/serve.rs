@@ -74,12 +74,13 @@ impl SettingsArgs {
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let server = start(args)?;
-    until_ended(server).await
+    let signals = Signals::new()?;
+    let server = start(&args)?;
+    until_ended(server, &args, signals).await
 }
 
 /// Starts the server and says where it listens: two lines on standard output once every port is bound.
-pub(crate) fn start(args: ServeArgs) -> Result<Server, Failure> {
+pub(crate) fn start(args: &ServeArgs) -> Result<Server, Failure> {
     let settings = args.settings.resolve()?;
     let filter = EnvFilter::try_from_env("STENTOR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = colour(&std::io::stderr());
@@ -98,10 +99,15 @@ pub(crate) fn start(args: ServeArgs) -> Result<Server, Failure> {
     Ok(server)
 }
 
-/// Waits for SIGTERM or Ctrl-C and ends in order; a second one ends at once.
-pub(crate) async fn until_ended(server: Server) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
-    signals.next().await;
+/// Waits for SIGTERM or Ctrl-C and ends in order; a second one ends at once. SIGHUP reads the topic rules again.
+pub(crate) async fn until_ended(
+    server: Server,
+    args: &ServeArgs,
+    mut signals: Signals,
+) -> Result<(), Failure> {
+    while signals.is_hung_up().await {
+        reload(&server, args).await;
+    }
     say("stentor: draining; once more ends at once");
     let ending = tokio::task::spawn_blocking(move || server.shutdown());
     tokio::select! {
@@ -110,16 +116,55 @@ pub(crate) async fn until_ended(server: Server) -> Result<(), Failure> {
     }
 }
 
-struct Signals {
+/// Puts the configuration's topic rules in force. What is wrong is one line, and the rules stay as they were.
+async fn reload(server: &Server, args: &ServeArgs) {
+    let settings = match args.settings.layers().and_then(Layers::settings) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!(%error, "not reloaded; the topic rules stay as they were");
+            return;
+        }
+    };
+    match server.reload(&settings).await {
+        Ok(others) if others.is_empty() => {
+            tracing::info!(rules = settings.topics.len(), "topic rules reloaded");
+        }
+        Ok(others) => {
+            let others = others.join(", ");
+            tracing::warn!(rules = settings.topics.len(), %others, "topic rules reloaded; the others need a restart");
+        }
+        Err(error) => tracing::error!(%error, "not reloaded; the topic rules stay as they were"),
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::run(format!("cannot listen for signals: {error}")))
+}
+
+/// What the process is told from outside. Made before the server says that it listens: a hang-up that nobody
+/// listens for would end it.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::run(format!("cannot listen for signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for any of them; true when it was a hang-up.
+    async fn is_hung_up(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = self.hangup.recv() => true,
+        }
     }
 
     /// Waits for one of them; gives the exit code of a process that it kills.

@@ -136,12 +136,23 @@ impl Layers {
     }
 }
 
+/// The names of the settings, topic rules aside, in which the two differ.
+pub(crate) fn differing(one: &Settings, other: &Settings) -> Vec<String> {
+    let table = |settings: &Settings| Table::try_from(settings.clone()).unwrap_or_default();
+    let (mut one, mut other) = (table(one), table(other));
+    let mut names = names(&one);
+    names.retain(|name| place(&mut one, name) != place(&mut other, name));
+    names
+}
+
 /// The names of all settings, `limits.queue_bytes` and so on.
 fn names(table: &Table) -> Vec<String> {
     let mut names = Vec::new();
     for (key, value) in table {
         match value {
             Value::Table(inner) => names.extend(inner.keys().map(|name| format!("{key}.{name}"))),
+            // Topic rules are said in the file only.
+            Value::Array(_) => {}
             _ => names.push(key.clone()),
         }
     }
@@ -155,7 +166,7 @@ fn variable_of(name: &str) -> String {
 fn place<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Value> {
     match name.split_once('.') {
         Some((section, key)) => table.get_mut(section)?.as_table_mut()?.get_mut(key),
-        None => table.get_mut(name).filter(|value| !value.is_table()),
+        None => table.get_mut(name).filter(|value| !value.is_table() && !value.is_array()),
     }
 }
 
@@ -199,6 +210,35 @@ mod tests {
         std::fs::write(&path, "shards = 1\nspeed = 9\n").unwrap();
         let error = Layers::load(Some(&path), environment(&[])).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("speed") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn settings_that_differ_are_named() {
+        let one = Settings::default();
+        let mut other = Settings { shards: 7, ..one.clone() };
+        other.limits.queue_bytes = 1;
+        other.topics.push(crate::config::Rule { pattern: "a".into(), ..Default::default() });
+        assert_eq!(differing(&one, &other), ["limits.queue_bytes", "shards"]);
+        assert!(differing(&one, &one.clone()).is_empty());
+    }
+
+    /// Rules are said in the file, come back out as they went in, and are no setting for a flag.
+    #[test]
+    fn rules_are_read_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stentor.toml");
+        let text = "[[topic]]\npattern = \"book.*\"\nclass = \"delta\"\nhistory_messages = 5\n\
+                    [[topic]]\npattern = \"*\"\nsnapshot = \"latest\"\n";
+        std::fs::write(&path, text).unwrap();
+        let settings = Layers::load(Some(&path), environment(&[])).unwrap().settings().unwrap();
+        assert_eq!(settings.topics.len(), 2);
+        assert_eq!(settings.topics[0].history_messages, Some(5));
+        let again: Settings = toml::from_str(&toml::to_string(&settings).unwrap()).unwrap();
+        assert_eq!(again, settings);
+        std::fs::write(&path, "[[topic]]\npattern = \"a\"\nclass = \"fast\"\n").unwrap();
+        let error = Layers::load(Some(&path), environment(&[])).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("fast") && !error.contains('\n'), "{error}");
+        assert!(Layers::default().set("--set", "topic", "x").is_err());
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! environment and `--set limits.queue_bytes=…` on the command line.
 
 mod layers;
+mod rules;
 mod worst_case;
 
+pub(crate) use layers::differing;
 pub use layers::{ConfigError, Layers};
+pub use rules::{Rule, Snapshot};
 pub use worst_case::WorstCase;
 
 use crate::limits::{DESCRIPTORS_RESERVED, Limits};
@@ -34,6 +37,9 @@ pub struct Settings {
     pub flush: Flush,
     /// What is only for tests and drills.
     pub diagnostics: Diagnostics,
+    #[serde(rename = "topic")]
+    /// `[[topic]]`: what subscribers of a topic may expect, by its name; the first rule that matches applies.
+    pub topics: Vec<Rule>,
 }
 
 /// `[flush]`.
@@ -82,6 +88,7 @@ impl Default for Settings {
             limits: Limits::default(),
             flush: Flush::default(),
             diagnostics: Diagnostics::default(),
+            topics: Vec::new(),
         }
     }
 }
@@ -147,7 +154,12 @@ impl Settings {
             let message = format!("limits.sequencer_frames and limits.inbox_frames are at most {ITEMS_MAX}");
             return Err(ConfigError::Contradiction(message));
         }
-        Ok(())
+        if limits.history_bytes > limits.histories_bytes {
+            let message =
+                "limits.history_bytes (of one topic) must be at most limits.histories_bytes (of all)";
+            return Err(ConfigError::Contradiction(message.into()));
+        }
+        rules::validate(&self.topics, limits)
     }
 }
 

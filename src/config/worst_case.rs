@@ -2,14 +2,15 @@
 
 use super::Settings;
 use crate::limits::{
-    BATCH_BYTES_MAX, ENTRY_BYTES, GATHER_BYTES_MAX, LOG_BYTES_MAX, LOG_FRAMES_MAX, LOG_LISTED_MAX, READ_BYTES,
+    BATCH_BYTES_MAX, ENTRY_BYTES, GATHER_BYTES_MAX, LOG_BYTES_MAX, LOG_FRAMES_MAX, LOG_LISTED_MAX,
+    READ_BYTES, REPLAY_KEPT_BYTES,
 };
 use crate::message::Encoding;
 
 /// Bytes a connection costs while nothing happens on it, all told: 3.0 KB of resident memory were measured.
 const IDLE_CONNECTION_BYTES: u64 = 3_072;
 /// Bytes a topic costs the sequencer, its name included, without the eight a shard.
-const TOPIC_BYTES: u64 = 400;
+const TOPIC_BYTES: u64 = 600;
 /// Bytes a subscription costs a shard: its place in the topic's list and in the connection's, with slack.
 const SUBSCRIPTION_BYTES: u64 = 16;
 
@@ -18,6 +19,8 @@ const SUBSCRIPTION_BYTES: u64 = 16;
 pub struct WorstCase {
     /// The sequencer's queue and its topics.
     pub sequencer: u64,
+    /// Histories of all topics.
+    pub histories: u64,
     /// Inboxes, logs and lists of all shards.
     pub shards: u64,
     /// Outbound queues of all shards.
@@ -49,7 +52,8 @@ impl WorstCase {
                 + message
                 + limits.sequencer_frames as u64 * 192
                 + limits.topics as u64 * (TOPIC_BYTES + 8 * shards),
-            shards: shards * (log + inbox + (GATHER_BYTES_MAX + READ_BYTES) as u64),
+            histories: limits.histories_bytes as u64 + message,
+            shards: shards * (log + inbox + (GATHER_BYTES_MAX + READ_BYTES + REPLAY_KEPT_BYTES) as u64),
             queues: of_all_queues.min(shards * queue),
             connections: connections * (IDLE_CONNECTION_BYTES + subscriptions),
             receiving: connections * limits.message_bytes as u64 + BATCH_BYTES_MAX as u64,
@@ -58,7 +62,7 @@ impl WorstCase {
 
     /// All of it, bytes.
     pub fn total(&self) -> u64 {
-        self.sequencer + self.shards + self.queues + self.connections + self.receiving
+        self.sequencer + self.histories + self.shards + self.queues + self.connections + self.receiving
     }
 }
 

@@ -84,7 +84,7 @@ fn understand(request: &Request, peer: SocketAddr, settings: &Settings) -> Resul
     let limits = &settings.limits;
     let target = target::parse(uri.path(), query, limits.topics_per_connection, settings.diagnostics.echo)?;
     let is_local = peer.ip().is_loopback();
-    if let Endpoint::Publish(topic) = &target.endpoint {
+    if let Endpoint::Publish(topic, _) = &target.endpoint {
         if !is_local {
             return Err(Refused::Entitlement("only peers on loopback may publish"));
         }

@@ -3,7 +3,7 @@
 //! | encoding | on the wire |
 //! |---|---|
 //! | raw | the payload, verbatim |
-//! | combined | `{"stream":"<topic>","seq":N,"ts":N,"data":<payload>}`; `seq` and `ts` only when asked for |
+//! | combined | `{"stream":"<topic>","seq":N,"ts":N,"snap":true,"data":<payload>}`; `seq` and `ts` only when asked for, `snap` only in a snapshot |
 //!
 //! In the envelope JSON travels verbatim as `data`, other text escaped as `text`, binary as `base64`.
 
@@ -49,18 +49,27 @@ impl Encoding {
 
     /// Appends the message's frame to `out`.
     pub fn encode(self, message: &Message, out: &mut Vec<u8>) {
+        self.put(message, false, out);
+    }
+
+    /// The same for a message that a snapshot begins with.
+    pub(crate) fn encode_snapshot(self, message: &Message, out: &mut Vec<u8>) {
+        self.put(message, true, out);
+    }
+
+    fn put(self, message: &Message, is_snapshot: bool, out: &mut Vec<u8>) {
         if self == Self::Raw {
             let opcode = if message.payload.kind() == PayloadKind::Binary { BINARY } else { TEXT };
             put_header(out, opcode, message.payload.len());
             out.extend_from_slice(message.payload.bytes());
             return;
         }
-        let body = self.envelope(message);
+        let body = self.envelope(message, is_snapshot);
         put_header(out, TEXT, body.len());
         out.extend_from_slice(&body);
     }
 
-    fn envelope(self, message: &Message) -> Vec<u8> {
+    fn envelope(self, message: &Message, is_snapshot: bool) -> Vec<u8> {
         let payload = message.payload.bytes();
         let mut body = Vec::with_capacity(payload.len() + message.name.as_str().len() + 64);
         body.extend_from_slice(br#"{"stream":"#);
@@ -71,6 +80,9 @@ impl Encoding {
         }
         if matches!(self, Self::CombinedTs | Self::CombinedSeqTs) {
             let _ = write!(body, r#","ts":{}"#, message.time_us);
+        }
+        if is_snapshot {
+            body.extend_from_slice(br#","snap":true"#);
         }
         match message.payload.kind() {
             PayloadKind::Json => {
@@ -103,7 +115,8 @@ mod tests {
     use crate::message::Payload;
 
     fn encoded(encoding: Encoding, name: &str, payload: Payload) -> String {
-        let message = Message { topic: 0, name: name.try_into().unwrap(), seq: 7, time_us: 99, payload };
+        let name = name.try_into().unwrap();
+        let message = Message { topic: 0, name, seq: 7, time_us: 99, is_image: false, payload };
         let mut out = Vec::new();
         encoding.encode(&message, &mut out);
         assert_eq!(out[0], 0x81);
@@ -145,6 +158,7 @@ mod tests {
             name: "t".try_into().unwrap(),
             seq: 1,
             time_us: 0,
+            is_image: false,
             payload: Payload::binary(vec![1, 2]),
         };
         let mut out = Vec::new();

@@ -23,6 +23,8 @@ pub struct Message {
     pub seq: u64,
     /// When the sequencer took it, microseconds since 1970.
     pub time_us: u64,
+    /// True exactly when its publisher marked it as image: by itself all that a new subscriber needs.
+    pub is_image: bool,
     /// What was published.
     pub payload: Payload,
 }

@@ -5,10 +5,12 @@ use crate::error::PublishError;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::message::Payload;
 use crate::protocol::operation;
+use crate::protocol::options::{OptionFields, PublishOptions};
 use crate::protocol::outcome::{Published, Refusal};
 use crate::protocol::topic::TopicName;
 use crate::sequencer::publisher::Accepted;
 use crate::sequencer::request::Receipt;
+use crate::transport::session::compact;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
@@ -44,11 +46,15 @@ pub(super) async fn one(
 ) -> Result<Json<PublishedLine>, Problem> {
     entitled(peer)?;
     let topic = topic_of(&uri, "/publish/")?;
+    let parameter = |name: &str| crate::protocol::target::parameter(uri.query().unwrap_or_default(), name);
+    let options = PublishOptions::from_query(parameter).map_err(|error| bad(error.to_string()))?.boxed();
     let bytes = read(body, operator.settings.limits.message_bytes, "limits.message_bytes").await?;
     let payload = declared(bytes, headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))?;
     let (reply, published) = reply();
-    let request =
-        operator.publisher.request(topic.clone(), payload, Some(Receipt::Caller(reply))).map_err(problem)?;
+    let request = operator
+        .publisher
+        .request(topic.clone(), payload, options, Some(Receipt::Caller(reply)))
+        .map_err(problem)?;
     match operator.publisher.offer(request).map_err(problem)? {
         Accepted::Full => Err(Problem::full()),
         Accepted::Yes => {
@@ -93,6 +99,10 @@ struct Line<'a> {
     data: Option<&'a RawValue>,
     text: Option<Value>,
     base64: Option<Value>,
+    class: Option<Value>,
+    image: Option<Value>,
+    seq: Option<Value>,
+    epoch: Option<Value>,
 }
 
 /// Many messages, a line each. A bad line is rejected and the rest goes on.
@@ -147,18 +157,24 @@ pub(super) async fn batch(
 
 /// Posts a line, with patience; what comes back tells what became of it.
 async fn post_line(operator: &Operator, line: &[u8]) -> Result<Told, Problem> {
-    let bad = |message: String| Problem::bad_request("bad_request", message);
     let text = std::str::from_utf8(line).map_err(|error| bad(error.to_string()))?;
     let line: Line<'_> = operation::from_object(text).map_err(|error| bad(error.to_string()))?;
     let topic = TopicName::try_from(line.topic).map_err(|error| problem(error.into()))?;
     let payload =
         operation::payload(line.data, line.text, line.base64).map_err(|message| bad(message.into()))?;
+    let (class, image, seq, epoch) = (line.class, line.image, line.seq, line.epoch);
+    let options = PublishOptions::from_fields(OptionFields { class, image, seq, epoch });
+    let options = options.map_err(|error| bad(error.to_string()))?.boxed();
     let (reply, told) = reply();
     let request =
-        operator.publisher.request(topic, payload, Some(Receipt::Caller(reply))).map_err(problem)?;
+        operator.publisher.request(topic, payload, options, Some(Receipt::Caller(reply))).map_err(problem)?;
     let sending = tokio::time::timeout(BATCH_PATIENCE, operator.publisher.send(request));
     sending.await.map_err(|_| Problem::full())?.map_err(problem)?;
     Ok(told)
+}
+
+fn bad(message: String) -> Problem {
+    Problem::bad_request("bad_request", message)
 }
 
 fn entitled(peer: SocketAddr) -> Result<(), Problem> {
@@ -185,6 +201,7 @@ async fn read(body: Body, max: usize, limit: &str) -> Result<Bytes, Problem> {
 
 /// The payload as its `Content-Type` declares it; none is JSON if it parses, else as the bytes are.
 fn declared(bytes: Bytes, content_type: Option<&str>) -> Result<Payload, Problem> {
+    let bytes = compact(bytes);
     let kind =
         content_type.map(|full| full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     match kind.as_deref() {
@@ -202,7 +219,10 @@ fn problem(error: PublishError) -> Problem {
     let (status, code) = match error {
         PublishError::Topic(_) | PublishError::Reserved => (StatusCode::BAD_REQUEST, "bad_topic"),
         PublishError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-        PublishError::Refused(_) => (StatusCode::SERVICE_UNAVAILABLE, "limit"),
+        PublishError::Refused(refusal @ (Refusal::Stale { .. } | Refusal::Class { .. })) => {
+            (StatusCode::CONFLICT, refusal.code())
+        }
+        PublishError::Refused(refusal) => (StatusCode::SERVICE_UNAVAILABLE, refusal.code()),
         PublishError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
     };
     Problem::new(status, code, error.to_string())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The class of a topic; each has its policy in `shard/policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Class {
+pub enum Class {
     /// Trades, alerts, chat: every message counts. Past its limit a connection closes with 4001.
     #[default]
     Event,
@@ -15,6 +15,25 @@ pub(crate) enum Class {
     Delta,
     /// Pulses: past its limit the oldest are skipped, and a gap notice says which.
     BestEffort,
+}
+
+impl Class {
+    /// As it stands in settings and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::State => "state",
+            Self::Delta => "delta",
+            Self::BestEffort => "best-effort",
+        }
+    }
+
+    /// The class of that name, as it stands in settings and on the wire.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Event, Self::State, Self::Delta, Self::BestEffort]
+            .into_iter()
+            .find(|class| class.as_str() == name)
+    }
 }
 
 /// On what terms a topic is subscribed to: its class, and the limits that its rule sets below the connection's.

@@ -1,8 +1,9 @@
 //! The wire's words: topic names, request targets, operations, replies, close codes. Pure.
 
-pub(crate) mod class;
+pub mod class;
 pub mod close;
 pub(crate) mod operation;
+pub mod options;
 pub mod outcome;
 pub(crate) mod reply;
 pub(crate) mod target;

@@ -2,6 +2,7 @@
 //!
 //! Pure. A bad operation gives the text that answers it, in the words of its dialect; the connection stays open.
 
+use super::options::{OptionFields, PublishOptions};
 use super::reply::{Rejection, Tag, binance_failure, failure};
 use super::topic::TopicName;
 use crate::ids::Epoch;
@@ -105,6 +106,7 @@ pub(crate) enum Operation {
     Publish {
         topic: TopicName,
         payload: Payload,
+        options: Option<Box<PublishOptions>>,
     },
     SetCombined(bool),
     GetCombined,
@@ -146,6 +148,10 @@ struct Fields<'a> {
     text: Option<Value>,
     base64: Option<Value>,
     heartbeat_s: Option<Value>,
+    class: Option<Value>,
+    image: Option<Value>,
+    seq: Option<Value>,
+    epoch: Option<Value>,
 }
 
 /// A null that is there: a missing id is not the null one, and null may be published.
@@ -217,8 +223,12 @@ fn native(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
                 return Err(bad("topic is missing or not a string"));
             };
             let payload = payload(fields.data, fields.text, fields.base64).map_err(bad)?;
+            let (class, image, seq, epoch) = (fields.class, fields.image, fields.seq, fields.epoch);
+            let options = PublishOptions::from_fields(OptionFields { class, image, seq, epoch })
+                .map_err(|error| bad(&error.to_string()))?
+                .boxed();
             match TopicName::try_from(topic) {
-                Ok(topic) => Operation::Publish { topic, payload },
+                Ok(topic) => Operation::Publish { topic, payload, options },
                 Err(error) => return Err(failure(&id, "bad_topic", &error.to_string())),
             }
         }

@@ -1,6 +1,6 @@
 //! What became of what was asked: places in a topic's history, and refusals.
 
-use super::class::Terms;
+use super::class::{Class, Terms};
 use super::topic::TopicName;
 use crate::ids::{Epoch, TopicId};
 
@@ -20,9 +20,34 @@ pub enum Refusal {
     /// The table of topics is full. The operator's bound; a retry helps once topics have retired.
     #[error("the server holds as many topics as it may (limits.topics)")]
     Topics,
+    /// A sequence that was given out already, or an epoch that is over. The publisher's doing; a retry does not help.
+    #[error("stale: the topic is at {seq} of epoch {epoch}")]
+    Stale {
+        /// The topic's history.
+        epoch: Epoch,
+        /// Its newest number.
+        seq: u64,
+    },
+    /// The topic has another class, by its rule or by its first publisher. A retry does not help.
+    #[error("the topic has another class, by its rule or by its first publisher: {}", .has.as_str())]
+    Class {
+        /// The class it has.
+        has: Class,
+    },
     /// This connection has as many as it may. The client's doing.
     #[error("this connection has as many topics as it may (limits.topics_per_connection)")]
     TopicsPerConnection,
+}
+
+impl Refusal {
+    /// As errors on the wire name it.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Topics | Self::TopicsPerConnection => "limit",
+            Self::Stale { .. } => "stale",
+            Self::Class { .. } => "class",
+        }
+    }
 }
 
 /// What became of one wish.
@@ -51,6 +76,8 @@ pub(crate) enum Recovery {
     Complete,
     /// The topic has another epoch: its history was lost.
     Epoch,
+    /// The message after `last` is not in the history any more.
+    Evicted { last: u64 },
     /// The topic keeps no history: what came after `last` is lost to this subscriber.
     NoHistory { last: u64 },
 }

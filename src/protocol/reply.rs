@@ -1,5 +1,6 @@
 //! What the server says in text: acks, errors and events, in the words of the dialect that asked.
 
+use crate::ids::Epoch;
 use crate::message::frame::REASON_BYTES_MAX;
 use crate::protocol::class::Class;
 use crate::protocol::operation::OpId;
@@ -43,7 +44,7 @@ pub(crate) struct Rejection {
 
 impl Rejection {
     fn refused(topic: &TopicName, refusal: Refusal) -> Self {
-        Self { topic: topic.to_string(), code: "limit", message: refusal.to_string() }
+        Self { topic: topic.to_string(), code: refusal.code(), message: refusal.to_string() }
     }
 }
 
@@ -113,13 +114,6 @@ pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
 
 /// What the subscriptions of a URL, which are not acked, are told: refusals, and what `since` could not give.
 pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = String> {
-    #[derive(Serialize)]
-    struct NewEpoch<'a> {
-        event: &'static str,
-        topic: &'a TopicName,
-        epoch: String,
-        seq: u64,
-    }
     outcomes.iter().filter_map(|Outcome { topic, granted }| match granted {
         Err(refusal) => {
             let refusal = Rejection::refused(topic, *refusal);
@@ -127,13 +121,23 @@ pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = Strin
         }
         Ok(grant) => match grant.recovered? {
             Recovery::Complete => None,
+            Recovery::Evicted { last } => Some(gap(topic, last + 1, grant.seq, "evicted")),
             Recovery::NoHistory { last } => Some(gap(topic, last + 1, grant.seq, "none")),
-            Recovery::Epoch => {
-                let epoch = grant.epoch.to_string();
-                Some(json(&NewEpoch { event: "epoch", topic, epoch, seq: grant.seq }))
-            }
+            Recovery::Epoch => Some(new_epoch(topic, grant.epoch, grant.seq)),
         },
     })
+}
+
+/// Another history of a topic begins after that number.
+pub(crate) fn new_epoch(topic: &TopicName, epoch: Epoch, seq: u64) -> String {
+    #[derive(Serialize)]
+    struct NewEpoch<'a> {
+        event: &'static str,
+        topic: &'a TopicName,
+        epoch: String,
+        seq: u64,
+    }
+    json(&NewEpoch { event: "epoch", topic, epoch: epoch.to_string(), seq })
 }
 
 fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
@@ -142,6 +146,7 @@ fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
         None => (None, None),
         Some(Recovery::Complete) => (Some(true), None),
         Some(Recovery::Epoch) => (Some(false), Some("epoch")),
+        Some(Recovery::Evicted { .. }) => (Some(false), Some("evicted")),
         Some(Recovery::NoHistory { .. }) => (Some(false), Some("none")),
     };
     let (class, epoch, seq) = (grant.terms.class, grant.epoch.to_string(), grant.seq);
@@ -191,9 +196,9 @@ pub(crate) fn published(tag: &Tag, topic: &TopicName, outcome: Result<Published,
             let ok = [Place { topic, epoch: at.epoch.to_string(), seq: at.seq }];
             Some(json(&Ack { event: "ack", op: "publish", id, ok, err: &[] }))
         }
-        (Tag::Native(id, _), Err(refusal)) => Some(failure(id, "limit", &refusal.to_string())),
+        (Tag::Native(id, _), Err(refusal)) => Some(failure(id, refusal.code(), &refusal.to_string())),
         (_, Ok(_)) => None,
-        (_, Err(refusal)) => Some(failure(&OpId::Absent, "limit", &refusal.to_string())),
+        (_, Err(refusal)) => Some(failure(&OpId::Absent, refusal.code(), &refusal.to_string())),
     }
 }
 

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `/ws`, `/ws/<topic>` | raw payloads |
 //! | `/stream?streams=a/b,c` | the combined envelope |
-//! | `/publish/<topic>` | every message in goes to the topic |
+//! | `/publish/<topic>` | every message in goes to the topic; `class`, `image`, `seq`, `epoch` are said of it |
 //! | `/echo` | every message in comes back, where configured |
 
 use super::operation::Since;
+use super::options::{OptionError, PublishOptions};
 use super::topic::{TopicError, TopicName};
 use crate::message::Encoding;
 use crate::protocol::operation::Wish;
@@ -18,8 +19,8 @@ use percent_encoding::percent_decode_str;
 pub(crate) enum Endpoint {
     /// Operations in, data out.
     Session,
-    /// Messages in, to one topic.
-    Publish(TopicName),
+    /// Messages in, to one topic. A `seq` is the first one's; those after it count on from there.
+    Publish(TopicName, Option<Box<PublishOptions>>),
     /// Messages in and out again.
     Echo,
 }
@@ -43,19 +44,15 @@ pub(crate) enum TargetError {
     Topic(#[from] TopicError),
     #[error("since is <epoch>:<seq> for each stream, in their order, separated by commas")]
     Since,
+    #[error("{0}")]
+    Option(#[from] OptionError),
     #[error("more topics than one connection may have (limits.topics_per_connection)")]
     TooManyTopics,
 }
 
 /// Reads a path and its query.
 pub(crate) fn parse(path: &str, query: &str, topics_max: usize, echo: bool) -> Result<Target, TargetError> {
-    let parameter = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    };
+    let parameter = |name: &str| parameter(query, name);
     let flag = |name: &str| parameter(name).is_some_and(|value| value != "0" && value != "false");
     let combined = Encoding::combined(flag("seq"), flag("ts"));
     let target = |endpoint, encoding, wishes| Target { endpoint, wishes, encoding, combined };
@@ -72,12 +69,19 @@ pub(crate) fn parse(path: &str, query: &str, topics_max: usize, echo: bool) -> R
         return Ok(target(Endpoint::Session, Encoding::Raw, wishes([name].into_iter(), since, topics_max)?));
     }
     if let Some(name) = path.strip_prefix("/publish/") {
-        return Ok(target(Endpoint::Publish(topic(name)?), Encoding::Raw, Vec::new()));
+        let options = PublishOptions::from_query(parameter)?.boxed();
+        return Ok(target(Endpoint::Publish(topic(name)?, options), Encoding::Raw, Vec::new()));
     }
     if path == "/echo" && echo {
         return Ok(target(Endpoint::Echo, Encoding::Raw, Vec::new()));
     }
     Err(TargetError::NotFound)
+}
+
+/// What a query says under that name, as it stands there.
+pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// A percent-encoded topic.
@@ -134,7 +138,10 @@ mod tests {
         let target = parsed("/ws/a/b%20", "").unwrap_err();
         assert_eq!(target, TargetError::Topic(TopicError::Character));
         assert_eq!(topics(&parsed("/ws/a/b", "").unwrap()), ["a/b"]);
-        assert!(matches!(parsed("/publish/x", "").unwrap().endpoint, Endpoint::Publish(_)));
+        assert!(matches!(parsed("/publish/x", "").unwrap().endpoint, Endpoint::Publish(_, None)));
+        let marked = parsed("/publish/x", "image=1").unwrap().endpoint;
+        assert!(matches!(marked, Endpoint::Publish(_, Some(options)) if options.image));
+        assert!(matches!(parsed("/publish/x", "class=1"), Err(TargetError::Option(_))));
     }
 
     #[test]

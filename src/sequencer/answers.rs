@@ -1,11 +1,15 @@
 //! What the sequencer answers beside publishing: subscriptions, and the operator's questions.
 
 use super::core::{Now, Outbox, Sequencer};
-use super::request::{Delivery, Question, SequencerCounters, Subscribed, TopicReport, Unsubscribed};
+use super::piece::{Budget, Piece, Place};
+use super::request::{
+    Ask, Delivery, PublishedFor, Question, Receipt, Replayed, SequencerCounters, Subscribed, TopicReport,
+    Unsubscribed,
+};
 use super::topics::Topic;
 use crate::ids::ConnectionId;
 use crate::protocol::operation::{Since, Wish};
-use crate::protocol::outcome::{Grant, Outcome, Recovery, Refusal};
+use crate::protocol::outcome::{Grant, Outcome, Published, Recovery, Refusal};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 
@@ -18,21 +22,54 @@ impl Sequencer {
         now: Now,
         out: &mut Outbox,
     ) {
-        let outcomes = wishes.into_iter().map(|wish| {
-            let granted = match self.topics.touch(&wish.topic, now.moment) {
-                None => Err(Refusal::Topics),
-                Some((id, topic)) => {
-                    let recovered = wish.since.map(|since| recovery(topic, since));
-                    let grant =
-                        Grant { id, epoch: topic.epoch, seq: topic.seq, terms: topic.terms, recovered };
-                    self.topics.join(id, connection.shard);
-                    Ok(grant)
-                }
-            };
-            Outcome { topic: wish.topic, granted }
-        });
-        let answer = Subscribed { connection, tag, outcomes: outcomes.collect() };
+        let mut budget = self.budget;
+        let mut outcomes = Vec::with_capacity(wishes.len());
+        let mut pieces = Vec::new();
+        for wish in wishes {
+            let granted = self.grant(&wish, connection, now, &mut budget).map(|(grant, piece)| {
+                pieces.extend(piece.map(|piece| (outcomes.len(), piece)));
+                grant
+            });
+            outcomes.push(Outcome { topic: wish.topic, granted });
+        }
+        let answer = Subscribed { connection, tag, outcomes, pieces };
         out.push_back((connection.shard, Delivery::Subscribed(Box::new(answer))));
+    }
+
+    /// One subscription, and what is to be sent before what is live.
+    fn grant(
+        &mut self,
+        wish: &Wish,
+        connection: ConnectionId,
+        now: Now,
+        budget: &mut Budget,
+    ) -> Result<(Grant, Option<Piece>), Refusal> {
+        let Some((id, _)) = self.topics.touch(&wish.topic, now.moment) else { return Err(Refusal::Topics) };
+        self.topics.trim(id, now.moment);
+        self.topics.join(id, connection.shard);
+        let Some(topic) = self.topics.get(id) else { return Err(Refusal::Topics) };
+        let recovered = wish.since.map(|since| recovery(topic, since));
+        let place = match (recovered, wish.since) {
+            (Some(Recovery::Complete), Some(since)) => Place::After(since.seq),
+            _ => Place::Snapshot,
+        };
+        let piece = topic.piece(topic.epoch, place, budget).filter(|piece| !piece.is_empty());
+        let terms = topic.charter.terms;
+        let grant = Grant { id, epoch: topic.epoch, seq: topic.seq, terms, recovered };
+        match recovered {
+            None => {}
+            Some(Recovery::Complete) => self.counters.recovered += 1,
+            Some(_) => self.counters.not_recovered += 1,
+        }
+        Ok((grant, piece))
+    }
+
+    /// The next piece for who is not live yet. A topic that is gone was left by who asked.
+    pub(super) fn replay(&self, ask: Ask, out: &mut Outbox) {
+        let Some(topic) = self.topics.get(ask.topic) else { return };
+        let piece = topic.piece(ask.epoch, ask.place, &mut { self.budget });
+        let answer = Replayed { connection: ask.connection, ticket: ask.ticket, piece };
+        out.push_back((ask.connection.shard, Delivery::Replayed(Box::new(answer))));
     }
 
     pub(super) fn unsubscribe(
@@ -61,19 +98,27 @@ impl Sequencer {
                 reply.send(topic.map(report));
             }
             Question::Counters(reply) => {
-                reply.send(SequencerCounters { topics: self.topics.len() as u64, ..self.counters });
+                let (messages, bytes) = self.topics.kept();
+                reply.send(SequencerCounters {
+                    topics: self.topics.len() as u64,
+                    kept_messages: messages as u64,
+                    kept_bytes: bytes as u64,
+                    ..self.counters
+                });
             }
         }
     }
 }
 
-/// Without a history, what followed `since` can be given only when nothing did.
+/// Whether what followed `since` can be given.
 fn recovery(topic: &Topic, since: Since) -> Recovery {
     // A number that was never given out belongs to no history of ours.
     if since.epoch != topic.epoch || since.seq > topic.seq {
         Recovery::Epoch
-    } else if since.seq == topic.seq {
+    } else if topic.history.reaches(since.seq) {
         Recovery::Complete
+    } else if topic.charter.bounds.keep_anything() {
+        Recovery::Evicted { last: since.seq }
     } else {
         Recovery::NoHistory { last: since.seq }
     }
@@ -82,30 +127,26 @@ fn recovery(topic: &Topic, since: Since) -> Recovery {
 fn report(topic: &Topic) -> TopicReport {
     TopicReport {
         topic: topic.name.clone(),
-        class: topic.terms.class,
+        class: topic.charter.terms.class,
         epoch: topic.epoch.to_string(),
         seq: topic.seq,
         subscribers: topic.subscribers(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Moment;
-    use crate::ids::Epoch;
-    use crate::sequencer::topics::Topics;
-
-    #[test]
-    fn since_is_answered_honestly_without_a_history() {
-        let mut topics = Topics::new(1, 1, 7);
-        let name = TopicName::try_from("t").unwrap();
-        let (_, topic) = topics.touch(&name, Moment::default()).unwrap();
-        topic.seq = 2;
-        let epoch = topic.epoch;
-        assert_eq!(recovery(topic, Since { epoch, seq: 2 }), Recovery::Complete);
-        assert_eq!(recovery(topic, Since { epoch, seq: 1 }), Recovery::NoHistory { last: 1 });
-        assert_eq!(recovery(topic, Since { epoch, seq: 3 }), Recovery::Epoch, "a number never given out");
-        assert_eq!(recovery(topic, Since { epoch: Epoch(9), seq: 2 }), Recovery::Epoch);
+/// Tells whoever wants to know what became of a message.
+pub(super) fn give(
+    receipt: Receipt,
+    topic: &TopicName,
+    outcome: Result<Published, Refusal>,
+    out: &mut Outbox,
+) {
+    match receipt {
+        Receipt::Caller(reply) => reply.send(outcome),
+        Receipt::Connection(_, Tag::Silent) if outcome.is_ok() => {}
+        Receipt::Connection(connection, tag) => {
+            let receipt = PublishedFor { connection, tag, topic: topic.clone(), outcome };
+            out.push_back((connection.shard, Delivery::Published(Box::new(receipt))));
+        }
     }
 }

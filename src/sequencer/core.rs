@@ -8,14 +8,16 @@
 //!   Request ──► handle ──► outbox: (shard, Delivery), (shard, Delivery), …
 //! ```
 
-use super::request::{Delivery, PublishedFor, Receipt, Request, SequencerCounters};
+use super::answers::give;
+use super::piece::Budget;
+use super::request::{Delivery, Request, SequencerCounters};
 use super::topics::Topics;
 use crate::clock::Moment;
 use crate::ids::ShardId;
 use crate::limits::{Limits, RETIRE_SCAN};
 use crate::message::{Message, Payload};
+use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Published, Refusal};
-use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub(crate) struct Now {
 pub(crate) struct Sequencer {
     pub(super) topics: Topics,
     topic_idle: Duration,
+    /// What one answer may carry of histories.
+    pub(super) budget: Budget,
     pub(crate) counters: SequencerCounters,
 }
 
@@ -44,8 +48,9 @@ impl Sequencer {
     /// A sequencer for so many shards, without topics. `first_epoch` must grow from start to start.
     pub(crate) fn new(shards: usize, limits: &Limits, first_epoch: u64) -> Self {
         Self {
-            topics: Topics::new(shards, limits.topics, first_epoch),
+            topics: Topics::new(shards, limits, first_epoch),
             topic_idle: Duration::from_secs(limits.topic_idle_s),
+            budget: Budget::new(limits),
             counters: SequencerCounters::default(),
         }
     }
@@ -53,7 +58,10 @@ impl Sequencer {
     /// Does what is asked and leaves what it causes in `out`.
     pub(crate) fn handle(&mut self, request: Request, now: Now, out: &mut Outbox) {
         match request {
-            Request::Publish { topic, payload, receipt } => self.publish(topic, payload, receipt, now, out),
+            Request::Publish { topic, payload, options, receipt } => {
+                let outcome = self.publish(&topic, payload, options, now, out);
+                receipt.into_iter().for_each(|receipt| give(receipt, &topic, outcome, out));
+            }
             Request::Subscribe { connection, tag, wishes } => {
                 self.subscribe(connection, tag, wishes, now, out)
             }
@@ -64,6 +72,8 @@ impl Sequencer {
                 out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
             }
             Request::Leave { shard, topic, count } => self.topics.leave(topic, shard, count, now.moment),
+            Request::Replay(ask) => self.replay(*ask, out),
+            Request::Rules(rules) => self.set_rules(*rules, now, out),
             Request::Ask(question) => self.answer(question),
         }
     }
@@ -73,47 +83,48 @@ impl Sequencer {
         self.counters.retired += self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN);
     }
 
+    /// Gives a message its place, keeps it, and sends it to the shards that want it.
     fn publish(
         &mut self,
-        name: TopicName,
+        name: &TopicName,
         payload: Payload,
-        receipt: Option<Receipt>,
+        options: Option<Box<PublishOptions>>,
         now: Now,
         out: &mut Outbox,
-    ) {
-        let outcome = match self.topics.touch(&name, now.moment) {
-            None => {
-                self.counters.refused += 1;
-                Err(Refusal::Topics)
-            }
-            Some((id, topic)) => {
-                topic.seq += 1;
-                self.counters.published += 1;
-                self.counters.published_bytes += payload.len() as u64;
-                let published = Published { epoch: topic.epoch, seq: topic.seq };
-                let mut shards = topic.shards().peekable();
-                if shards.peek().is_some() {
-                    let message = Arc::new(Message {
-                        topic: id,
-                        name: topic.name.clone(),
-                        seq: topic.seq,
-                        time_us: now.unix_us,
-                        payload,
-                    });
-                    out.extend(shards.map(|shard| (shard, Delivery::Message(message.clone()))));
-                }
-                Ok(published)
-            }
+    ) -> Result<Published, Refusal> {
+        let Some((id, _)) = self.topics.touch(name, now.moment) else {
+            self.counters.refused += 1;
+            return Err(Refusal::Topics);
         };
-        match receipt {
-            None => {}
-            Some(Receipt::Caller(reply)) => reply.send(outcome),
-            Some(Receipt::Connection(_, Tag::Silent)) if outcome.is_ok() => {}
-            Some(Receipt::Connection(connection, tag)) => {
-                let receipt = PublishedFor { connection, tag, topic: name, outcome };
-                out.push_back((connection.shard, Delivery::Published(Box::new(receipt))));
+        if let Some(options) = &options {
+            self.prepare(id, options, out)?;
+        }
+        let Some(topic) = self.topics.get_mut(id) else { return Err(Refusal::Topics) };
+        topic.seq += 1;
+        topic.has_begun = true;
+        self.counters.published += 1;
+        self.counters.published_bytes += payload.len() as u64;
+        let published = Published { epoch: topic.epoch, seq: topic.seq };
+        let is_kept = topic.charter.bounds.keep_anything();
+        if !is_kept {
+            topic.history.pass(topic.seq);
+        }
+        let mut shards = topic.shards().peekable();
+        if is_kept || shards.peek().is_some() {
+            let message = Arc::new(Message {
+                topic: id,
+                name: topic.name.clone(),
+                seq: topic.seq,
+                time_us: now.unix_us,
+                is_image: options.is_some_and(|options| options.image),
+                payload,
+            });
+            out.extend(shards.map(|shard| (shard, Delivery::Message(message.clone()))));
+            if is_kept {
+                self.topics.keep(id, message, now.moment);
             }
         }
+        Ok(published)
     }
 }
 
@@ -123,6 +134,7 @@ mod tests {
     use crate::ids::ConnectionId;
     use crate::protocol::operation::Wish;
     use crate::protocol::outcome::Outcome;
+    use crate::protocol::reply::Tag;
 
     const NOW: Now = Now { moment: Moment::from_micros(0), unix_us: 1 };
 
@@ -136,7 +148,8 @@ mod tests {
 
     fn publish(sequencer: &mut Sequencer, topic: &str) -> Vec<(ShardId, Delivery)> {
         let mut out = Outbox::new();
-        let request = Request::Publish { topic: name(topic), payload: "1".into(), receipt: None };
+        let request =
+            Request::Publish { topic: name(topic), payload: "1".into(), options: None, receipt: None };
         sequencer.handle(request, NOW, &mut out);
         out.into()
     }

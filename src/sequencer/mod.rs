@@ -1,10 +1,16 @@
 //! The sequencer: one thread that gives every message its place.
 //!
-//! `core` and `answers` (pure) decide, `run` is its thread, [`publisher`] the handle others hold.
+//! `core` and `answers` (pure) decide, over `topics`, `history` and `rules`, `run` is its thread, [`publisher`] the handle others hold.
 
 mod answers;
+mod changes;
 pub(crate) mod core;
+mod history;
+mod patience;
+pub(crate) mod piece;
 pub mod publisher;
 pub(crate) mod request;
+pub(crate) mod rules;
 pub(crate) mod run;
 mod topics;
+mod turns;

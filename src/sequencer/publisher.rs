@@ -1,10 +1,10 @@
 //! The handle to the sequencer: what a publisher holds. Cheap to clone, never blocks a thread.
 
-use super::request::{Receipt, Reply, Request};
+use super::request::{Receipt, Request};
 use crate::error::PublishError;
 use crate::mailbox::{Mailbox, Refused};
 use crate::message::Payload;
-use crate::protocol::outcome::Refusal;
+use crate::protocol::options::PublishOptions;
 use crate::protocol::topic::{TopicError, TopicName};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -24,9 +24,9 @@ pub enum Accepted {
 /// Publishes into a running server.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    requests: Arc<Mailbox<Request>>,
+    pub(super) requests: Arc<Mailbox<Request>>,
     /// What those wait on who found the queue full.
-    room: Arc<Notify>,
+    pub(super) room: Arc<Notify>,
     message_bytes_max: usize,
 }
 
@@ -48,41 +48,7 @@ impl Publisher {
         TopicError: From<T::Error>,
     {
         let topic = topic.try_into().map_err(TopicError::from)?;
-        self.offer(self.request(topic, payload.into(), None)?)
-    }
-
-    /// Publishes one message and waits, without blocking the thread, for room and for its place.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish`]; and the server's table of topics may be full.
-    pub async fn publish_and_wait<T>(
-        &self,
-        topic: T,
-        payload: impl Into<Payload>,
-    ) -> Result<Published, PublishError>
-    where
-        T: TryInto<TopicName>,
-        TopicError: From<T::Error>,
-    {
-        let topic = topic.try_into().map_err(TopicError::from)?;
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let reply = Reply::new(move |outcome: Result<Published, Refusal>| {
-            // Whoever asked may have gone; then nobody wants to know.
-            let _ = tell.send(outcome);
-        });
-        let request = self.request(topic, payload.into(), Some(Receipt::Caller(reply)))?;
-        self.send(request).await?;
-        Ok(told.await.map_err(|_| PublishError::Closed)??)
-    }
-
-    /// Waits until the sequencer's queue has room again; another publisher may be faster.
-    pub async fn ready(&self) {
-        let mut woken = std::pin::pin!(self.room.notified());
-        woken.as_mut().enable();
-        self.requests.vacancy.arm();
-        if self.requests.is_half_full() {
-            woken.await;
-        }
+        self.offer(self.request(topic, payload.into(), None, None)?)
     }
 
     /// Checks what a publisher may get wrong and makes the request.
@@ -90,6 +56,7 @@ impl Publisher {
         &self,
         topic: TopicName,
         payload: Payload,
+        options: Option<Box<PublishOptions>>,
         receipt: Option<Receipt>,
     ) -> Result<Request, PublishError> {
         if topic.is_reserved() {
@@ -98,7 +65,7 @@ impl Publisher {
         if payload.len() > self.message_bytes_max {
             return Err(PublishError::TooLarge { bytes: payload.len(), max: self.message_bytes_max });
         }
-        Ok(Request::Publish { topic, payload, receipt })
+        Ok(Request::Publish { topic, payload, options, receipt })
     }
 
     /// Posts a request if there is room.
@@ -111,29 +78,9 @@ impl Publisher {
     }
 
     /// Posts a request, or gives it back.
+    #[allow(clippy::result_large_err, reason = "in a box it would cost an allocation a message")]
     pub(crate) fn post(&self, request: Request) -> Result<(), Refused<Request>> {
         self.requests.post(request)
-    }
-
-    /// Posts a request, waiting for room with the request in hand.
-    pub(crate) async fn send(&self, mut request: Request) -> Result<(), PublishError> {
-        loop {
-            request = match self.requests.post(request) {
-                Ok(()) => return Ok(()),
-                Err(Refused::Closed(_)) => return Err(PublishError::Closed),
-                Err(Refused::Full(back)) => back,
-            };
-            // Registered before the bell is armed and the queue tried again, so that no ring goes unheard.
-            let mut woken = std::pin::pin!(self.room.notified());
-            woken.as_mut().enable();
-            self.requests.vacancy.arm();
-            request = match self.requests.post(request) {
-                Ok(()) => return Ok(()),
-                Err(Refused::Closed(_)) => return Err(PublishError::Closed),
-                Err(Refused::Full(back)) => back,
-            };
-            woken.await;
-        }
     }
 
     /// Accepts nothing more; what was accepted is still sequenced and delivered.

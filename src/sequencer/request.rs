@@ -1,10 +1,13 @@
 //! What is asked of the sequencer, and what it sends to shards: the two directions of every hand-over.
 
-use crate::ids::{ConnectionId, ShardId, TopicId};
+use super::piece::{Piece, Place};
+use super::rules::Rules;
+use crate::ids::{ConnectionId, Epoch, ShardId, TopicId};
 use crate::mailbox::Weigh;
 use crate::message::{Message, Payload};
-use crate::protocol::class::Class;
+use crate::protocol::class::{Class, Terms};
 use crate::protocol::operation::Wish;
+use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Outcome, Published, Refusal};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
@@ -20,6 +23,8 @@ pub(crate) enum Request {
         topic: TopicName,
         /// What.
         payload: Payload,
+        /// What is said of it, where anything is.
+        options: Option<Box<PublishOptions>>,
         /// Who wants to know its sequence.
         receipt: Option<Receipt>,
     },
@@ -57,8 +62,23 @@ pub(crate) enum Request {
         /// How many.
         count: u32,
     },
+    /// A subscriber that is not live yet wants the next piece of a history; answered through its shard's FIFO.
+    Replay(Box<Ask>),
+    /// Other topic rules are in force from now on.
+    Rules(Box<Rules>),
     /// A question of the operator.
     Ask(Question),
+}
+
+/// Where a subscriber stands that wants the next piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) connection: ConnectionId,
+    pub(crate) topic: TopicId,
+    /// Told back, so that an answer to one that has unsubscribed since is known.
+    pub(crate) ticket: u32,
+    pub(crate) epoch: Epoch,
+    pub(crate) place: Place,
 }
 
 /// Called once with the answer, on the thread of the one asked; it must not block.
@@ -124,6 +144,16 @@ pub(crate) struct SequencerCounters {
     pub(crate) published: u64,
     pub(crate) published_bytes: u64,
     pub(crate) refused: u64,
+    /// Publishes refused because their sequence was given out already.
+    pub(crate) stale: u64,
+    /// Publishes refused because the topic has another class.
+    pub(crate) misclassed: u64,
+    /// What histories hold now.
+    pub(crate) kept_messages: u64,
+    pub(crate) kept_bytes: u64,
+    /// What became of `since`.
+    pub(crate) recovered: u64,
+    pub(crate) not_recovered: u64,
     pub(crate) retired: u64,
     pub(crate) stalls: u64,
     pub(crate) queued: u64,
@@ -136,6 +166,10 @@ pub(crate) enum Delivery {
     Message(Arc<Message>),
     /// The answer to a `Subscribe`: what follows in the FIFO is live.
     Subscribed(Box<Subscribed>),
+    /// The answer to a `Replay`: what follows one that is the last is live.
+    Replayed(Box<Replayed>),
+    /// Something about a topic the shard wants has changed.
+    News(Box<News>),
     /// The answer to an `Unsubscribe`.
     Unsubscribed(Box<Unsubscribed>),
     /// The place in the FIFO at which a connection asked for its topics.
@@ -157,6 +191,33 @@ pub(crate) struct Subscribed {
     pub(crate) connection: ConnectionId,
     pub(crate) tag: Tag,
     pub(crate) outcomes: Vec<Outcome>,
+    /// What is sent before what is live, each with the place of its outcome; ascending.
+    pub(crate) pieces: Vec<(usize, Piece)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) connection: ConnectionId,
+    pub(crate) ticket: u32,
+    /// `None`: there is no snapshot to go on from.
+    pub(crate) piece: Option<Piece>,
+}
+
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) topic: TopicId,
+    pub(crate) change: Change,
+}
+
+/// What may change about a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Another history begins after `seq`; subscribers are told.
+    Epoch { epoch: Epoch, seq: u64 },
+    /// Its publisher left out these numbers; subscribers are told.
+    Skip { from: u64, to: u64 },
+    /// Its terms are others.
+    Terms(Terms),
 }
 
 #[derive(Debug)]
@@ -178,7 +239,7 @@ pub(crate) struct PublishedFor {
 impl Weigh for Request {
     fn weight(&self) -> usize {
         match self {
-            Self::Publish { topic, payload, receipt } => {
+            Self::Publish { topic, payload, receipt, .. } => {
                 let tag = if let Some(Receipt::Connection(_, tag)) = receipt { tag.weight() } else { 0 };
                 topic.as_str().len() + payload.len() + tag
             }
@@ -189,7 +250,7 @@ impl Weigh for Request {
                 topics.iter().map(|topic| topic.as_str().len() + 16).sum::<usize>() + tag.weight()
             }
             Self::List { tag, .. } => tag.weight(),
-            Self::Leave { .. } | Self::Ask(_) => 0,
+            Self::Leave { .. } | Self::Replay(_) | Self::Rules(_) | Self::Ask(_) => 0,
         }
     }
 }
@@ -198,7 +259,12 @@ impl Weigh for Delivery {
     fn weight(&self) -> usize {
         match self {
             Self::Message(message) => message.payload.len(),
-            Self::Subscribed(answer) => answer.outcomes.len() * 64 + answer.tag.weight(),
+            Self::Subscribed(answer) => {
+                let pieces: usize = answer.pieces.iter().map(|(_, piece)| piece.weight()).sum();
+                answer.outcomes.len() * 64 + answer.tag.weight() + pieces
+            }
+            Self::Replayed(answer) => answer.piece.as_ref().map_or(0, Piece::weight),
+            Self::News(_) => 0,
             Self::Unsubscribed(answer) => answer.topics.len() * 32 + answer.tag.weight(),
             Self::List(_, tag) => tag.weight(),
             Self::Published(receipt) => receipt.tag.weight(),

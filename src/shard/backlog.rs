@@ -107,6 +107,7 @@ impl Shard {
         if self.hot[slot as usize].state == State::Blocked {
             self.hot[slot as usize].state = State::Open;
         }
+        self.ask_if_due(slot, now);
         true
     }
 
@@ -134,15 +135,17 @@ impl Shard {
                 // A connection that takes bytes is alive, whether or not it sends any.
                 self.hot[slot as usize].heard_s = now.secs();
             }
-            let (mut delivered, mut controls) = (0, Vec::<Control>::new());
+            let (mut delivered, mut pieces, mut controls) = (0, 0, Vec::<Control>::new());
             queue.advance(taken, &mut self.queued, |entry| match entry {
                 Entry::Data(_) => delivered += 1,
                 Entry::Control { kind, .. } => controls.push(kind),
+                Entry::Piece(_) => pieces += 1,
                 Entry::Gone => {}
             });
             self.counters.delivered += delivered;
             self.hot[slot as usize].sent += delivered;
             controls.into_iter().for_each(|kind| self.control_sent(slot, kind));
+            self.pieces_sent(slot, pieces);
             if taken < scratch.len() {
                 break;
             }

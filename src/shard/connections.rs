@@ -37,6 +37,7 @@ impl Shard {
             subscriptions: Vec::new(),
             combined,
             outbound: None,
+            replay: None,
             conflated: 0,
             skipped: 0,
             answers_owed: 0,
@@ -171,6 +172,7 @@ impl Shard {
     }
 
     fn unsubscribe_all(&mut self, slot: Slot) {
+        self.replays.due.remove(&slot);
         for topic in std::mem::take(&mut self.writers[slot as usize].subscriptions) {
             self.unsubscribe(slot, topic);
         }

@@ -8,12 +8,13 @@
 //! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times.
 //! 4. Nothing here waits: a full socket gets a queue, a full queue its policy.
 //!
-//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects` and `leaves`.
+//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves` and `replays`.
 
 use super::counters::Counters;
 use super::debts::Debts;
 use super::log::Log;
 use super::outbound::Total;
+use super::replay::Replays;
 use super::topics::Topics;
 use super::writer::{Effect, Hot, Sockets, Writer};
 use crate::clock::Moment;
@@ -42,6 +43,8 @@ pub(crate) struct Shard {
     pub(super) sends: usize,
     /// Who asked for heartbeats.
     pub(super) heartbeats: BTreeSet<Slot>,
+    /// Who is not live yet on what it subscribed to.
+    pub(crate) replays: Replays,
     pub(super) next_generation: u32,
     /// Subscriptions that ended here and that the sequencer does not know of yet, by topic.
     pub(crate) leaves: BTreeMap<TopicId, u32>,
@@ -68,6 +71,7 @@ impl Shard {
             sweep: super::sweep::Sweep::default(),
             sends: 0,
             heartbeats: BTreeSet::new(),
+            replays: Replays::default(),
             next_generation: 0,
             leaves: BTreeMap::new(),
             effects: Vec::new(),
@@ -85,6 +89,8 @@ impl Shard {
         match delivery {
             Delivery::Message(message) => self.route(&message),
             Delivery::Subscribed(answer) => self.subscribed(*answer, now, sockets),
+            Delivery::Replayed(answer) => self.replayed(*answer, now, sockets),
+            Delivery::News(news) => self.news(&news, now, sockets),
             Delivery::Unsubscribed(answer) => self.unsubscribed(&answer, now, sockets),
             Delivery::List(connection, tag) => self.list(connection, &tag, now, sockets),
             Delivery::Published(receipt) => self.published(&receipt, now, sockets),
@@ -98,6 +104,10 @@ impl Shard {
         topic.seq = message.seq;
         let encodings = topic.encodings();
         let slots = topic.slots();
+        if slots.is_empty() {
+            // Those who want it here are not live yet. A frame that nobody owes would never be cut.
+            return;
+        }
         let number = self.log.append(message, encodings, slots.len() as u32);
         self.debts.owe(slots, number);
         self.counters.routed += slots.len() as u64;

@@ -46,6 +46,12 @@ pub(crate) struct Counters {
     pub(crate) abandoned: u64,
     /// Deliveries in the log or in queues now.
     pub(crate) pending: u64,
+    /// Messages of histories sent to who resumed or joined, total; no part of the account of deliveries.
+    pub(crate) replayed: u64,
+    /// Of these, those that began a snapshot.
+    pub(crate) snapshots: u64,
+    /// Pieces of histories encoded, total.
+    pub(crate) replays_encoded: u64,
     /// Bytes the kernel took, total.
     pub(crate) bytes: u64,
     /// Bytes that came in, total.

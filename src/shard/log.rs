@@ -206,7 +206,7 @@ mod tests {
 
     fn message(seq: u64, len: usize) -> Message {
         let name = TopicName::try_from("t").unwrap();
-        Message { topic: 0, name, seq, time_us: 0, payload: "x".repeat(len).into() }
+        Message { topic: 0, name, seq, time_us: 0, is_image: false, payload: "x".repeat(len).into() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A shard: one thread, its connections, their subscriptions and what they are owed.
 //!
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
-//! (behind a full socket); `connections`, `subscriptions`, `control`, `tick` (everything that is not data).
+//! (behind a full socket); `connections`, `subscriptions`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
 //! `sockets`, `discarded` (closing them). Held by others: `directory`, `command`.
 
@@ -15,12 +15,16 @@ pub(crate) mod debts;
 pub(crate) mod directory;
 mod discarded;
 pub(crate) mod driver;
+mod guests;
 mod log;
 pub(crate) mod outbound;
 mod overflow;
 mod policy;
 mod poller;
 mod reader;
+mod replay;
+#[cfg(test)]
+mod replays;
 mod shell;
 #[cfg(test)]
 mod situations;

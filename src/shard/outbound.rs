@@ -60,6 +60,8 @@ pub(crate) enum Entry {
         bytes: Vec<u8>,
         kind: Control,
     },
+    /// A piece of a replay, shared by all who are sent the same.
+    Piece(Rc<Held>),
     /// A message that was taken back.
     Gone,
 }
@@ -69,6 +71,7 @@ impl Entry {
         match self {
             Self::Data(data) => &data.held.bytes,
             Self::Control { bytes, .. } => bytes,
+            Self::Piece(held) => &held.bytes,
             Self::Gone => &[],
         }
     }
@@ -226,7 +229,7 @@ impl Outbound {
         }
     }
 
-    /// What waits of a topic stays as it is: the subscription that it belongs to has ended.
+    /// What waits of a topic stays as it is: its subscription has ended, or something is to stand behind it.
     pub(crate) fn settle(&mut self, topic: TopicId) {
         let Some(waiting) = self.index.remove(&topic) else { return };
         for position in waiting.positions() {
@@ -390,6 +393,24 @@ impl Outbound {
         });
     }
 
+    /// Charges a shared frame: to this queue in full, to the shard once. It has no bytes of its own.
+    fn charge(&mut self, held: &Held, total: &mut Total) -> usize {
+        self.bytes += held.bytes.len();
+        if held.queued.replace(held.queued.get() + 1) == 0 {
+            total.bytes += held.bytes.len();
+        }
+        0
+    }
+
+    fn release(&mut self, held: &Held, total: &mut Total) -> usize {
+        self.bytes -= held.bytes.len();
+        held.queued.set(held.queued.get() - 1);
+        if held.queued.get() == 0 {
+            total.bytes -= held.bytes.len();
+        }
+        0
+    }
+
     fn count(&mut self, entry: &Entry, total: &mut Total) {
         let own = match entry {
             Entry::Gone => return,
@@ -398,12 +419,9 @@ impl Outbound {
                 total.deliveries += 1;
                 self.data += 1;
                 self.states += usize::from(data.class == Class::State);
-                self.bytes += data.held.bytes.len();
-                if data.held.queued.replace(data.held.queued.get() + 1) == 0 {
-                    total.bytes += data.held.bytes.len();
-                }
-                0
+                self.charge(&data.held, total)
             }
+            Entry::Piece(held) => self.charge(held, total),
         };
         self.frames += 1;
         self.bytes += own + ENTRY_BYTES;
@@ -419,13 +437,9 @@ impl Outbound {
                 total.deliveries -= 1;
                 self.data -= 1;
                 self.states -= usize::from(data.class == Class::State);
-                self.bytes -= data.held.bytes.len();
-                data.held.queued.set(data.held.queued.get() - 1);
-                if data.held.queued.get() == 0 {
-                    total.bytes -= data.held.bytes.len();
-                }
-                0
+                self.release(&data.held, total)
             }
+            Entry::Piece(held) => self.release(held, total),
         };
         self.frames -= 1;
         self.bytes -= own + ENTRY_BYTES;

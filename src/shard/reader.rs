@@ -237,12 +237,12 @@ impl Shell {
         let slot = id.slot;
         let now = clock::now();
         match action {
-            Action::Publish { topic, payload, receipt } => {
+            Action::Publish { topic, payload, options, receipt } => {
                 if receipt.is_owed() {
                     self.with(|core, _| core.is_here(id).then(|| core.owe_answer(slot)));
                 }
                 // Names were checked and sizes bounded on the way in: this does not fail.
-                match self.publisher.request(topic, payload, Some(receipt)) {
+                match self.publisher.request(topic, payload, options, Some(receipt)) {
                     Ok(request) => inlet.held = Some(Box::new(request)),
                     Err(_) => return ControlFlow::Break(()),
                 }

@@ -122,6 +122,7 @@ impl Shell {
         if self.turns.borrow().is_empty() {
             self.post_leaves();
         }
+        self.post_asks();
         result
     }
 
@@ -154,6 +155,17 @@ impl Shell {
             let leave = Request::Leave { shard: self.handle.id, topic, count };
             if let Err(Refused::Full(_)) = self.publisher.post(leave) {
                 leaves.insert(topic, count);
+                break;
+            }
+        }
+    }
+
+    /// Asks the sequencer for the next pieces of replays; what does not fit stays, in order, for the next call.
+    fn post_asks(&self) {
+        let asks = &mut self.core.borrow_mut().replays.asks;
+        while let Some(ask) = asks.pop_front() {
+            if let Err(Refused::Full(_)) = self.publisher.post(Request::Replay(Box::new(ask))) {
+                asks.push_front(ask);
                 break;
             }
         }
@@ -397,7 +409,7 @@ impl Shell {
     fn is_of(&self, who: Who, slot: Slot) -> bool {
         let sockets = self.sockets.borrow();
         sockets.get(slot).is_some_and(|socket| {
-            matches!(socket.about.endpoint, Endpoint::Publish(_)) == (who == Who::Publishers)
+            matches!(socket.about.endpoint, Endpoint::Publish(..)) == (who == Who::Publishers)
         })
     }
 }

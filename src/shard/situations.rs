@@ -67,7 +67,12 @@ impl Scene {
     }
 
     fn publish(&mut self, topic: &str, text: String) {
-        self.request(Request::Publish { topic: name(topic), payload: text.into(), receipt: None });
+        self.request(Request::Publish {
+            topic: name(topic),
+            payload: text.into(),
+            options: None,
+            receipt: None,
+        });
     }
 
     fn sweep(&mut self) {

@@ -5,7 +5,7 @@ use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
-use crate::protocol::outcome::{Outcome, Refusal};
+use crate::protocol::outcome::{Grant, Outcome, Refusal};
 use crate::protocol::reply::{self, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
 use std::collections::BTreeSet;
@@ -17,7 +17,10 @@ impl Shard {
         if is_open && matches!(answer.tag, Tag::Binance(_)) {
             self.refuse_whole(slot, &mut answer.outcomes);
         }
-        for outcome in &mut answer.outcomes {
+        let (mut pieces, mut ready) = (answer.pieces.into_iter().peekable(), Vec::new());
+        let must_wait = is_open && self.is_catching_up(slot);
+        for (at, outcome) in answer.outcomes.iter_mut().enumerate() {
+            let piece = pieces.next_if(|(of, _)| *of == at).map(|(_, piece)| piece);
             let Ok(grant) = outcome.granted else { continue };
             if !is_open {
                 self.leave_later(grant.id);
@@ -25,16 +28,27 @@ impl Shard {
             }
             let writer = &mut self.writers[slot as usize];
             match writer.subscriptions.binary_search(&grant.id) {
-                Ok(_) => self.leave_later(grant.id),
+                Ok(_) => {
+                    // Nothing is resumed of what never ended.
+                    outcome.granted = Ok(Grant { recovered: None, ..grant });
+                    self.leave_later(grant.id);
+                }
                 Err(_) if writer.subscriptions.len() >= self.limits.topics_per_connection => {
                     outcome.granted = Err(Refusal::TopicsPerConnection);
                     self.leave_later(grant.id);
                 }
                 Err(at) => {
                     writer.subscriptions.insert(at, grant.id);
-                    let encoding = self.hot[slot as usize].encoding;
-                    self.topics.join(&outcome.topic, &grant, slot, encoding);
                     self.counters.subscriptions += 1;
+                    match piece {
+                        None => {
+                            let encoding = self.hot[slot as usize].encoding;
+                            self.topics.join(&outcome.topic, &grant, slot, encoding);
+                        }
+                        Some(piece) => {
+                            ready.extend(self.begin_replay(slot, &outcome.topic, &grant, &piece, must_wait));
+                        }
+                    }
                 }
             }
         }
@@ -45,6 +59,10 @@ impl Shard {
         } else if is_open {
             let text = reply::subscribed(&answer.tag, &answer.outcomes);
             self.answer(slot, text, now, sockets);
+        }
+        if self.is_here(answer.connection) {
+            self.send_pieces(slot, &ready, now, sockets);
+            self.ask(slot);
         }
     }
 
@@ -81,16 +99,19 @@ impl Shard {
                 self.unsubscribe(slot, topic);
             }
         }
+        self.ask(slot);
         let text = reply::unsubscribed(&answer.tag, answer.topics.iter().map(|(name, _)| name));
         self.answer(slot, text, now, sockets);
     }
 
     /// One subscription fewer, here and (later) with the sequencer.
     pub(super) fn unsubscribe(&mut self, slot: Slot, topic: TopicId) {
-        self.topics.leave(topic, slot, self.hot[slot as usize].encoding);
-        if let Some(queue) = self.writers.get_mut(slot as usize).and_then(|writer| writer.outbound.as_mut()) {
-            queue.settle(topic);
+        if self.stop_replay(slot, topic) {
+            self.topics.dismiss(topic);
+        } else {
+            self.topics.leave(topic, slot, self.hot[slot as usize].encoding);
         }
+        self.fix_in_place(slot, topic);
         self.counters.subscriptions -= 1;
         self.leave_later(topic);
     }
@@ -111,7 +132,7 @@ impl Shard {
         let Some(writer) = self.writers.get(slot as usize) else { return };
         let to = if combined { writer.combined } else { Encoding::Raw };
         let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
-        for topic in &writer.subscriptions {
+        for topic in writer.subscriptions.iter().filter(|topic| !writer.is_guest_of(**topic)) {
             self.topics.recode(*topic, from, to);
         }
     }

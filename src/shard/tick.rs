@@ -44,6 +44,7 @@ impl Shard {
         }
         let due: Vec<Slot> = self.heartbeats.range(first..end).copied().collect();
         due.into_iter().for_each(|slot| self.beat(slot, now, sockets));
+        self.ask_where_due(first..end, now);
         ((end as usize) < self.hot.len()).then_some(end)
     }
 

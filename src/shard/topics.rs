@@ -1,5 +1,7 @@
 //! The shard's topics: who here is subscribed to what. Knows nothing of sockets.
 //!
+//! Those who are not live yet are guests (`guests.rs`): they keep the topic here, and are routed nothing.
+//!
 //! Subscribers are a sorted `Vec` of slots, so that routing walks memory in order (unsorted: twice the time at
 //! a million). Changes collect and merge before the topic is next routed: removing one by one from a million
 //! costs 51 us each.
@@ -13,7 +15,7 @@ use crate::protocol::topic::TopicName;
 /// Changes a topic may collect however few its subscribers.
 const CHANGES_KEPT: usize = 64;
 
-/// One topic with at least one subscriber here.
+/// One topic with at least one subscriber or guest here.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: TopicName,
@@ -25,7 +27,8 @@ pub(crate) struct Topic {
     /// Joins (`true`) and leaves since the last merge, in order: the last one for a slot wins.
     changes: Vec<(Slot, bool)>,
     /// How many subscribers use each encoding.
-    encodings: [u32; Encoding::COUNT],
+    pub(super) encodings: [u32; Encoding::COUNT],
+    pub(super) guests: u32,
 }
 
 impl Topic {
@@ -44,7 +47,7 @@ impl Topic {
 
     /// Notes a change; so many that a merge is cheap beside them are merged at once, or a topic that nobody
     /// publishes to would collect them for ever.
-    fn change(&mut self, slot: Slot, joins: bool) {
+    pub(super) fn change(&mut self, slot: Slot, joins: bool) {
         self.changes.push((slot, joins));
         if self.changes.len() > self.slots.len().max(CHANGES_KEPT) {
             self.merge();
@@ -91,6 +94,13 @@ impl Topics {
 
     /// One subscriber more.
     pub(crate) fn join(&mut self, name: &TopicName, grant: &Grant, slot: Slot, encoding: Encoding) {
+        let topic = self.invite(name, grant);
+        topic.change(slot, true);
+        topic.encodings[encoding as usize] += 1;
+    }
+
+    /// The topic, made if need be, on the newest terms.
+    pub(super) fn invite(&mut self, name: &TopicName, grant: &Grant) -> &mut Topic {
         let at = grant.id as usize;
         if at >= self.table.len() {
             self.table.resize_with(at + 1, || None);
@@ -104,19 +114,25 @@ impl Topics {
                 slots: Vec::new(),
                 changes: Vec::new(),
                 encodings: [0; Encoding::COUNT],
+                guests: 0,
             })
         });
-        topic.change(slot, true);
-        topic.encodings[encoding as usize] += 1;
+        topic.terms = grant.terms;
+        topic
     }
 
     /// One subscriber fewer; a topic without any is forgotten.
     pub(crate) fn leave(&mut self, id: TopicId, slot: Slot, encoding: Encoding) {
-        let Some(place) = self.table.get_mut(id as usize) else { return };
-        let Some(topic) = place else { return };
-        topic.change(slot, false);
-        topic.encodings[encoding as usize] -= 1;
-        if topic.encodings.iter().all(|count| *count == 0) {
+        if let Some(topic) = self.get_mut(id) {
+            topic.change(slot, false);
+            topic.encodings[encoding as usize] -= 1;
+            self.forget_if_deserted(id);
+        }
+    }
+
+    pub(super) fn forget_if_deserted(&mut self, id: TopicId) {
+        let place = &mut self.table[id as usize];
+        if place.as_ref().is_some_and(|topic| topic.guests == 0 && topic.encodings.iter().all(|n| *n == 0)) {
             *place = None;
         }
     }

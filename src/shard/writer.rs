@@ -5,6 +5,7 @@ use crate::ids::{Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::close::Reason;
 use crate::shard::outbound::Outbound;
+use crate::shard::replay::Replay;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -55,6 +56,8 @@ pub(crate) struct Writer {
     pub(crate) conflated: u64,
     /// Messages it did not get because they were skipped; it was told.
     pub(crate) skipped: u64,
+    /// The topics on which it is not live yet, while there are any.
+    pub(crate) replay: Option<Box<Replay>>,
     /// Operations whose answer the kernel does not have yet.
     pub(crate) answers_owed: u16,
     /// Why and until when, once it is closing.

@@ -222,7 +222,12 @@ impl Oracle {
                 sizes.push(size);
                 let payload = reading::payload(topic, sizes.len() as u64, size).into();
                 self.totals.messages += 1;
-                self.scene.request(Request::Publish { topic: name(topic), payload, receipt: None });
+                self.scene.request(Request::Publish {
+                    topic: name(topic),
+                    payload,
+                    options: None,
+                    receipt: None,
+                });
             }
             Operation::Take { shard, count } => self.take(shard, count)?,
             Operation::Sweep { shard, sends } => self.scene.sweep(shard, sends),

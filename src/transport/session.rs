@@ -10,6 +10,7 @@ use crate::message::{Payload, frame};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::operation::Wish;
 use crate::protocol::operation::{self, Asked, Dialect, OpId, Operation};
+use crate::protocol::options::PublishOptions;
 use crate::protocol::reply::{self, Rejection, Tag};
 use crate::protocol::target::Endpoint;
 use crate::protocol::topic::TopicName;
@@ -35,6 +36,7 @@ pub(crate) enum Action {
     Publish {
         topic: TopicName,
         payload: Payload,
+        options: Option<Box<PublishOptions>>,
         receipt: Receipt,
     },
     /// Post it to the sequencer; the answer comes through the FIFO.
@@ -88,12 +90,14 @@ impl Session {
             }
             Inbound::Violation(reason, code, text) => return Action::Close { reason, code, text },
         };
-        match &self.endpoint {
-            Endpoint::Publish(topic) => {
+        match &mut self.endpoint {
+            Endpoint::Publish(topic, options) => {
+                let bytes = compact(bytes);
                 let payload = if is_text { Payload::sniff(bytes) } else { Payload::binary(bytes) };
                 Action::Publish {
                     topic: topic.clone(),
                     payload,
+                    options: options.as_mut().map(|options| next_of(options)),
                     receipt: Receipt::Connection(id, Tag::Silent),
                 }
             }
@@ -133,12 +137,12 @@ impl Session {
             Err(answer) => return self.limited(now).unwrap_or(Action::Answer(Some(answer))),
         };
         self.dialect = dialect;
-        if let Operation::Publish { topic, payload } = operation {
+        if let Operation::Publish { topic, payload, options } = operation {
             return match self.may_publish(&topic) {
                 Ok(()) => {
                     let is_silent = matches!(&tag, Tag::Native(OpId::Absent, _));
                     let tag = if is_silent { Tag::Silent } else { tag };
-                    Action::Publish { topic, payload, receipt: Receipt::Connection(id, tag) }
+                    Action::Publish { topic, payload, options, receipt: Receipt::Connection(id, tag) }
                 }
                 Err((code, message)) => {
                     self.limited(now).unwrap_or_else(|| Action::Answer(refuse(&tag, code, message)))
@@ -220,6 +224,19 @@ impl Session {
         let text = "too many operations a second (limits.operations_per_s)".to_owned();
         (!self.operations.take(now)).then(|| Action::Close { reason, code: reason.code(), text })
     }
+}
+
+/// A payload by itself: a history keeps it for long, and a slice would keep all of the buffer it was read into.
+pub(crate) fn compact(bytes: Bytes) -> Bytes {
+    const COPIED_BYTES_MAX: usize = 64 << 10;
+    if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
+/// What is said of the next message; numbers count on.
+fn next_of(options: &mut PublishOptions) -> Box<PublishOptions> {
+    let next = Box::new(*options);
+    options.seq = options.seq.map(|seq| seq.saturating_add(1).min(i64::MAX as u64));
+    next
 }
 
 /// Until tokens are configured: `$sys.` from loopback only, `$client.` for that client only (and none is known).

@@ -1,0 +1,323 @@
+//! Proves, in virtual time and over sockets that take what a script says: what a replay promises, whatever happens
+//! between two of its pieces.
+
+use super::core::Shard;
+use crate::clock::Moment;
+use crate::config::Rule;
+use crate::ids::{ConnectionId, Epoch, Slot};
+use crate::limits::Limits;
+use crate::message::{Encoding, frame};
+use crate::protocol::class::Class;
+use crate::protocol::operation::{Since, Wish};
+use crate::protocol::options::PublishOptions;
+use crate::protocol::reply::Tag;
+use crate::protocol::topic::TopicName;
+use crate::sequencer::core::{Now, Outbox, Sequencer};
+use crate::sequencer::request::Request;
+use crate::sequencer::rules::Rules;
+use crate::simulation::scene::{Script, imbalance};
+use std::time::Duration;
+
+/// A sequencer and a shard, wired; a replay goes on only when [`Scene::go_on`] says so.
+struct Scene {
+    sequencer: Sequencer,
+    shard: Shard,
+    sockets: Script,
+    now: Moment,
+}
+
+impl Scene {
+    fn new(limits: Limits, rules: Vec<Rule>) -> Self {
+        let sequencer = Sequencer::new(1, &limits, 1).under(Rules::new(rules, &limits));
+        let (shard, sockets) = (Shard::new(0, limits, 0), Script::default());
+        Self { sequencer, shard, sockets, now: Moment::from_micros(1_000_000) }
+    }
+
+    fn request(&mut self, request: Request) {
+        let mut out = Outbox::new();
+        self.sequencer.handle(request, Now { moment: self.now, unix_us: 0 }, &mut out);
+        for (_, delivery) in out {
+            self.shard.deliver(delivery, self.now, &mut self.sockets);
+        }
+    }
+
+    fn connect(&mut self) -> ConnectionId {
+        let id = self.shard.adopt(Encoding::Raw, Encoding::Combined, self.now);
+        self.sockets.taken.insert(id.slot, Vec::new());
+        self.sockets.room.remove(&id.slot);
+        self.shard.greet(id, Vec::new(), self.now, &mut self.sockets);
+        id
+    }
+
+    /// Subscribes `t`, after that number where one is given.
+    fn subscribe(&mut self, connection: ConnectionId, last: Option<u64>) {
+        let since = last.map(|seq| Since { epoch: Epoch(1), seq });
+        let wishes = vec![Wish { topic: name(), since }];
+        self.request(Request::Subscribe { connection, tag: Tag::Silent, wishes });
+    }
+
+    fn unsubscribe(&mut self, connection: ConnectionId) {
+        self.request(Request::Unsubscribe { connection, tag: Tag::Silent, topics: vec![name()] });
+    }
+
+    fn publish(&mut self, text: &str, options: PublishOptions) {
+        let request =
+            Request::Publish { topic: name(), payload: text.into(), options: options.boxed(), receipt: None };
+        self.request(request);
+        self.shard.begin_sweep();
+        while !self.shard.sweep(32, self.now, &mut self.sockets) {}
+        self.shard.end_sweep();
+    }
+
+    fn publish_numbers(&mut self, numbers: std::ops::RangeInclusive<u64>) {
+        numbers.for_each(|number| self.publish(&number.to_string(), PublishOptions::default()));
+    }
+
+    /// Asks for what is to be asked for now; true when there was something.
+    fn go_on(&mut self) -> bool {
+        let asks = std::mem::take(&mut self.shard.replays.asks);
+        let any = !asks.is_empty();
+        asks.into_iter().for_each(|ask| self.request(Request::Replay(Box::new(ask))));
+        any
+    }
+
+    fn leave(&mut self) {
+        let leaves = std::mem::take(&mut self.shard.leaves);
+        leaves.into_iter().for_each(|(topic, count)| self.request(Request::Leave { shard: 0, topic, count }));
+    }
+
+    /// The texts that the socket has taken in whole, and the close code.
+    fn read(&self, slot: Slot) -> (Vec<String>, Option<u16>) {
+        let mut bytes = self.sockets.taken.get(&slot).map_or(&[][..], Vec::as_slice);
+        let (mut texts, mut close) = (Vec::new(), None);
+        while let [first, length, rest @ ..] = bytes {
+            let (len, rest) = match length {
+                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+                len => (usize::from(*len), rest),
+            };
+            let Some((payload, rest)) = rest.split_at_checked(len) else { break };
+            match first & 0x0F {
+                frame::TEXT => texts.push(String::from_utf8(payload.to_vec()).unwrap()),
+                _ => close = Some(u16::from_be_bytes([payload[0], payload[1]])),
+            }
+            bytes = rest;
+        }
+        (texts, close)
+    }
+
+    fn assert_read(&self, id: ConnectionId, expected: &[String]) {
+        assert_eq!(self.read(id.slot), (expected.to_vec(), None));
+        assert_eq!(imbalance(&self.shard.counters()), None);
+    }
+}
+
+fn name() -> TopicName {
+    TopicName::try_from("t").unwrap()
+}
+
+fn numbers(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+fn gap(from: u64, to: u64, reason: &str) -> Vec<String> {
+    vec![format!(r#"{{"event":"gap","topic":"t","from":{from},"to":{to},"reason":"{reason}"}}"#)]
+}
+
+fn image() -> PublishOptions {
+    PublishOptions { image: true, ..PublishOptions::default() }
+}
+
+/// A topic whose history keeps so many.
+fn keeping(history_messages: usize) -> Rule {
+    Rule { pattern: "t".into(), history_messages: Some(history_messages), ..Rule::default() }
+}
+
+/// An answer carries 256 messages; what is published between two of them is neither lost nor sent twice.
+#[test]
+fn what_is_published_between_two_pieces_comes_once_and_in_its_place() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish_numbers(1..=600);
+    let id = scene.connect();
+    scene.subscribe(id, Some(0));
+    scene.assert_read(id, &numbers(1..=256));
+    scene.publish_numbers(601..=605);
+    scene.assert_read(id, &numbers(1..=256));
+    assert!(scene.go_on());
+    scene.publish_numbers(606..=610);
+    scene.assert_read(id, &numbers(1..=512));
+    assert!(scene.go_on() && !scene.go_on());
+    scene.publish_numbers(611..=612);
+    scene.assert_read(id, &numbers(1..=612));
+    assert_eq!(scene.shard.counters().replayed, 610);
+    assert_eq!(scene.shard.counters().routed, 2);
+}
+
+/// The next piece is asked for when the kernel has the last, not before.
+#[test]
+fn a_full_socket_is_asked_no_more_for() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish_numbers(1..=600);
+    let id = scene.connect();
+    scene.sockets.room.insert(id.slot, 100);
+    scene.subscribe(id, Some(0));
+    assert!(!scene.go_on());
+    assert!(scene.shard.counters().queued_bytes > 0);
+    scene.sockets.room.insert(id.slot, usize::MAX);
+    assert!(scene.shard.drain(id.slot, scene.now, &mut scene.sockets));
+    while scene.go_on() {}
+    scene.assert_read(id, &numbers(1..=600));
+    assert_eq!(scene.shard.counters().queued_bytes, 0);
+}
+
+/// What the history lets go between two pieces is a gap; with a snapshot to begin from, that comes after it.
+#[test]
+fn what_was_evicted_midway_is_a_gap() {
+    let mut scene = Scene::new(Limits::default(), vec![keeping(300)]);
+    scene.publish_numbers(1..=300);
+    let id = scene.connect();
+    scene.subscribe(id, Some(0));
+    scene.publish_numbers(301..=700);
+    while scene.go_on() {}
+    scene.assert_read(id, &[numbers(1..=256), gap(257, 400, "evicted"), numbers(401..=700)].concat());
+
+    let other = scene.connect();
+    scene.subscribe(other, Some(400));
+    scene.publish("image", image());
+    scene.publish_numbers(702..=1_000);
+    while scene.go_on() {}
+    let snapshot = [vec!["image".to_owned()], numbers(702..=1_000)].concat();
+    scene.assert_read(other, &[numbers(401..=656), gap(657, 1_000, "evicted"), snapshot].concat());
+}
+
+/// A publisher's new epoch between two pieces: the rest of the old is lost, which is said, and the new is whole.
+#[test]
+fn a_new_epoch_midway_is_told_before_the_first_of_it() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish_numbers(1..=300);
+    let id = scene.connect();
+    scene.subscribe(id, Some(0));
+    scene.publish("1", PublishOptions { epoch: Some(Epoch(36)), ..PublishOptions::default() });
+    scene.publish_numbers(2..=3);
+    while scene.go_on() {}
+    let event = vec![r#"{"event":"epoch","topic":"t","epoch":"10","seq":0}"#.to_owned()];
+    scene.assert_read(id, &[numbers(1..=256), event, numbers(1..=3)].concat());
+}
+
+/// Who unsubscribes midway and subscribes again is not sent the answer to what it asked for before; who took the slot
+/// of one that closed is not either; and nothing is left of any of them.
+#[test]
+fn an_answer_that_comes_too_late_reaches_nobody() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish_numbers(1..=600);
+    let id = scene.connect();
+    scene.subscribe(id, Some(0));
+    let late = std::mem::take(&mut scene.shard.replays.asks);
+    scene.unsubscribe(id);
+    scene.subscribe(id, Some(598));
+    late.iter().for_each(|ask| scene.request(Request::Replay(Box::new(*ask))));
+    assert!(!scene.go_on());
+    scene.publish_numbers(601..=601);
+    scene.assert_read(id, &[numbers(1..=256), numbers(599..=601)].concat());
+
+    let closing = scene.connect();
+    scene.subscribe(closing, Some(0));
+    scene.shard.end(closing.slot, crate::protocol::close::Reason::Client, false);
+    let next = scene.connect();
+    assert_eq!(next.slot, closing.slot);
+    assert!(scene.go_on());
+    scene.assert_read(next, &[]);
+    scene.shard.end(id.slot, crate::protocol::close::Reason::Client, false);
+    scene.leave();
+    assert_eq!(scene.shard.counters().subscriptions, 0);
+    scene.publish_numbers(602..=602);
+    assert_eq!(scene.shard.counters().routed, 1, "the sequencer knows that nobody is left");
+}
+
+/// While one replay is under way another subscription waits its turn: a connection is sent one answer's pieces at a time.
+#[test]
+fn one_connection_is_sent_one_piece_at_a_time() {
+    let mut scene = Scene::new(
+        Limits::default(),
+        vec![Rule { pattern: "*".into(), class: Some(Class::State), ..Rule::default() }],
+    );
+    scene.publish_numbers(1..=300);
+    let state = TopicName::try_from("state").unwrap();
+    let publish = |text: &str| Request::Publish {
+        topic: state.clone(),
+        payload: text.into(),
+        options: None,
+        receipt: None,
+    };
+    scene.request(publish("old"));
+    let id = scene.connect();
+    scene.subscribe(id, Some(0));
+    let wishes = vec![Wish { topic: state.clone(), since: None }];
+    scene.request(Request::Subscribe { connection: id, tag: Tag::Silent, wishes });
+    scene.assert_read(id, &numbers(1..=256));
+    scene.request(publish("new"));
+    while scene.go_on() {}
+    scene.assert_read(id, &[numbers(1..=300), vec!["new".to_owned()]].concat());
+}
+
+/// 10,000 clients that join at once are sent one encoding of the snapshot; behind full sockets they share its bytes.
+#[test]
+fn a_snapshot_is_encoded_once_for_ten_thousand() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    let text = "x".repeat(50_000);
+    scene.publish(&text, image());
+    scene.publish_numbers(2..=3);
+    for number in 0..10_000 {
+        let id = scene.connect();
+        if number % 2 == 0 {
+            scene.sockets.room.insert(id.slot, 10);
+        } else {
+            scene.sockets.taken.remove(&id.slot);
+        }
+        scene.subscribe(id, None);
+        scene.sockets.taken.remove(&id.slot);
+    }
+    let counters = scene.shard.counters();
+    assert_eq!((counters.snapshots, counters.replays_encoded), (10_000, 1));
+    assert_eq!(counters.queued_frames, 5_000);
+    assert!(counters.queued_bytes < 1_000_000, "{} bytes", counters.queued_bytes);
+}
+
+/// A subscriber that is behind begins again from the snapshot, once its queue is empty and at most once a second; where
+/// there is none it is closed with 4002.
+#[test]
+fn one_that_is_behind_begins_again_from_the_snapshot() {
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish("image", image());
+    let id = scene.connect();
+    scene.subscribe(id, Some(1));
+    let snapshot = |to: u64| [vec!["image".to_owned()], numbers(2..=to)].concat();
+    let topic = scene.shard.topics.get(0).map(|_| 0).unwrap();
+    let mut expected = Vec::new();
+    for last in [1, 2] {
+        scene.shard.resync(id.slot, topic, last);
+        let number = last + 1;
+        scene.publish_numbers(number..=number);
+        assert!(!scene.go_on(), "its queue may hold something still");
+        if last == 2 {
+            scene.shard.tick(0, 10, scene.now, &mut scene.sockets);
+            assert!(!scene.go_on(), "twice in a second");
+            scene.now = scene.now + Duration::from_secs(1);
+        }
+        scene.shard.tick(0, 10, scene.now, &mut scene.sockets);
+        assert!(scene.go_on());
+        expected.extend([gap(number, number, "slow"), snapshot(number)].concat());
+        scene.assert_read(id, &expected);
+    }
+    scene.publish_numbers(4..=4);
+    expected.push("4".to_owned());
+    scene.assert_read(id, &expected);
+
+    let mut scene = Scene::new(Limits::default(), Vec::new());
+    scene.publish_numbers(1..=1);
+    let id = scene.connect();
+    scene.subscribe(id, None);
+    scene.shard.resync(id.slot, topic, 1);
+    scene.shard.tick(0, 10, scene.now, &mut scene.sockets);
+    assert!(scene.go_on());
+    assert_eq!(scene.read(id.slot), (Vec::new(), Some(4002)));
+}
