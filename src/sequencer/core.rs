@@ -83,6 +83,12 @@ impl Sequencer {
         self.counters.retired += self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN);
     }
 
+    /// The epoch of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn epoch_of(&self, name: &str) -> Option<crate::ids::Epoch> {
+        Some(self.topics.get(self.topics.id(name)?)?.epoch)
+    }
+
     /// Gives a message its place, keeps it, and sends it to the shards that want it.
     fn publish(
         &mut self,

@@ -108,7 +108,6 @@ impl Shard {
     /// Takes a subscriber that is behind out of the live stream: it is sent nothing more of the topic until it can
     /// begin again from a snapshot, after a gap from the message after `last`. What it is still owed of the topic
     /// is the caller's to drop.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the policy of `delta` is to call it"))]
     pub(super) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
         let Some(writer) = self.writers.get(slot as usize) else { return };
         let is_live = writer.subscriptions.binary_search(&topic).is_ok() && !writer.is_guest_of(topic);
@@ -384,5 +383,13 @@ impl Kept {
             let oldest = self.order.pop_front().and_then(|oldest| self.pieces.remove(&oldest));
             self.bytes -= oldest.map_or(0, |piece| piece.weight);
         }
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// True exactly when the slot is subscribed to the topic and not live on it yet.
+    pub(crate) fn is_guest(&self, slot: Slot, topic: TopicId) -> bool {
+        self.writers.get(slot as usize).is_some_and(|writer| writer.is_guest_of(topic))
     }
 }

@@ -4,27 +4,38 @@
 use super::operation::Operation;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
+use crate::config::{Rule, Snapshot};
 use crate::ids::ConnectionId;
 use crate::limits::{ENTRY_BYTES, Limits};
 use crate::message::frame;
-use crate::protocol::class::{Class, Terms};
+use crate::protocol::class::Class;
 use crate::protocol::close::{CloseCode, Reason};
-use crate::protocol::operation::{OpId, Wish};
+use crate::protocol::operation::{OpId, Since, Wish};
+use crate::protocol::options::PublishOptions;
+use crate::protocol::outcome::Recovery;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
 use crate::shard::outbound::Control;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-const TOPICS: [(&str, Class); 6] = [
-    ("trade", Class::Event),
-    ("chat", Class::Event),
-    ("quote", Class::State),
-    ("tick", Class::State),
-    ("pulse", Class::BestEffort),
-    ("book", Class::Delta),
+/// One topic: its class, how many messages its history keeps, and what a new subscriber is sent first.
+struct Topic {
+    name: &'static str,
+    class: Class,
+    kept: u64,
+    snapshot: Snapshot,
+}
+
+const TOPICS: [Topic; 6] = [
+    Topic { name: "trade", class: Class::Event, kept: 1_000, snapshot: Snapshot::Image },
+    Topic { name: "chat", class: Class::Event, kept: 0, snapshot: Snapshot::None },
+    Topic { name: "quote", class: Class::State, kept: 5, snapshot: Snapshot::Latest },
+    Topic { name: "tick", class: Class::State, kept: 0, snapshot: Snapshot::None },
+    Topic { name: "pulse", class: Class::BestEffort, kept: 8, snapshot: Snapshot::None },
+    Topic { name: "book", class: Class::Delta, kept: 30, snapshot: Snapshot::Image },
 ];
 /// More than any frame of a schedule.
 const FRAME_BYTES: usize = 21_000;
@@ -42,6 +53,8 @@ pub(super) struct Totals {
     slow: u64,
     unsynced: u64,
     rejoined: u64,
+    resumed: u64,
+    replayed: u64,
 }
 
 impl Totals {
@@ -54,12 +67,18 @@ impl Totals {
         self.slow += other.slow;
         self.unsynced += other.unsynced;
         self.rejoined += other.rejoined;
+        self.resumed += other.resumed;
+        self.replayed += other.replayed;
     }
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
         let all = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced, self.rejoined];
-        all.into_iter().all(|count| count > 10)
+        let all = all.into_iter().chain([self.resumed, self.replayed]);
+        {
+            let mut all = all;
+            all.all(|count| count > 10)
+        }
     }
 }
 
@@ -68,13 +87,28 @@ impl Totals {
 struct Span {
     after: u64,
     to: Option<u64>,
+    /// The topic's head when it was asked for, as its ack says.
+    head: u64,
+    /// True until something of it has come, or was told not to: a snapshot may come first.
+    is_fresh: bool,
+    /// True when it was left before it was live: what was left of the replay may not come.
+    may_stop: bool,
+}
+
+/// What a subscription is to be answered.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    after: u64,
+    head: u64,
+    is_recovered: Option<bool>,
 }
 
 /// One topic as one client sees it.
 #[derive(Debug, Default)]
 struct View {
-    spans: Vec<Span>,
-    /// The last number that came, or that it was told would not.
+    /// The first is the one that is read.
+    spans: VecDeque<Span>,
+    /// The last number that came of it, or that the client was told would not.
     last: u64,
     /// Heads that acks named.
     acked: Vec<u64>,
@@ -84,21 +118,34 @@ struct View {
 
 impl View {
     fn is_live(&self) -> bool {
-        self.spans.last().is_some_and(|span| span.to.is_none())
+        self.spans.back().is_some_and(|span| span.to.is_none())
+    }
+
+    fn begin(&mut self, span: Span) {
+        if self.spans.is_empty() {
+            self.last = span.after;
+        }
+        self.spans.push_back(span);
     }
 
     /// The next number that is to come.
     fn next(&self) -> Option<u64> {
-        self.spans.iter().find_map(|span| {
-            let next = self.last.max(span.after) + 1;
-            span.to.is_none_or(|to| next <= to).then_some(next)
-        })
+        let lasts = std::iter::once(self.last).chain(self.spans.iter().skip(1).map(|span| span.after));
+        let nexts = lasts.zip(&self.spans).map(|(last, span)| (last + 1, span.to));
+        nexts.into_iter().find(|(next, to)| to.is_none_or(|to| *next <= to)).map(|(next, _)| next)
     }
 
-    /// The span of a number.
-    fn span_of(&self, number: u64) -> Option<Span> {
-        let holds = |span: &&Span| number > span.after && span.to.is_none_or(|to| number <= to);
-        self.spans.iter().find(holds).copied()
+    /// Goes on to the span that `number` belongs to, or a gap that begins with it.
+    fn turn_to(&mut self, number: u64) {
+        while let [front, behind, ..] = self.spans.make_contiguous() {
+            let is_read = front.to.is_some_and(|to| self.last >= to);
+            let is_left = front.may_stop && number != self.last + 1;
+            if !is_read && !is_left {
+                return;
+            }
+            self.last = behind.after;
+            self.spans.pop_front();
+        }
     }
 }
 
@@ -115,6 +162,10 @@ pub(super) struct Oracle {
     limits: Limits,
     /// Bytes of padding of each message of each topic.
     published: BTreeMap<&'static str, Vec<usize>>,
+    /// Which of them are images, ascending.
+    images: BTreeMap<&'static str, Vec<u64>>,
+    /// What the subscriptions under way will be answered, in the order of their shard's FIFO.
+    promises: [VecDeque<Promise>; 2],
     /// The newest message of each topic that each shard has taken.
     taken: [BTreeMap<String, u64>; 2],
     clients: Vec<Client>,
@@ -136,13 +187,22 @@ impl Oracle {
             queues_bytes_per_shard: rng.usize(50_000..500_000),
             ..Limits::default()
         };
-        let mut scene = Scene::new(2, limits.clone());
-        scene.terms = TOPICS.map(|(topic, class)| (topic, Terms { class, ..Terms::default() })).into();
-        let published = TOPICS.map(|(topic, _)| (topic, Vec::new())).into();
+        let rules = TOPICS.map(|topic| Rule {
+            pattern: topic.name.into(),
+            class: Some(topic.class),
+            history_messages: Some(topic.kept as usize),
+            snapshot: Some(topic.snapshot),
+            ..Rule::default()
+        });
+        let scene = Scene::new(2, limits.clone(), rules.into());
+        let published = TOPICS.map(|topic| (topic.name, Vec::new())).into();
+        let images = TOPICS.map(|topic| (topic.name, Vec::new())).into();
         Self {
             scene,
             limits,
             published,
+            images,
+            promises: Default::default(),
             taken: Default::default(),
             clients: Vec::new(),
             totals: Totals::default(),
@@ -155,24 +215,36 @@ impl Oracle {
         self.check()
     }
 
-    /// Lets everything come to rest: nothing may be left, and whoever is still open must have got all there was.
-    pub(super) fn finish(mut self) -> Result<Totals, String> {
+    /// Everything under way arrives, as far as the sockets take it.
+    fn settle(&mut self) -> Verdict {
         while !self.scene.is_quiet() {
             for shard in 0..2 {
+                self.scene.tell(shard);
                 self.take(shard, usize::MAX)?;
                 self.scene.sweep(shard, usize::MAX);
             }
         }
+        Ok(())
+    }
+
+    /// Lets everything come to rest: nothing may be left, and whoever is still open must have got all there was.
+    pub(super) fn finish(mut self) -> Result<Totals, String> {
+        self.settle()?;
         for place in &mut self.scene.places {
             place.sockets.room.clear();
         }
-        for at in 0..self.clients.len() {
-            let id = self.clients[at].id;
-            let place = &mut self.scene.places[usize::from(id.shard)];
-            if place.shard.is_here(id) {
-                let is_done = place.shard.drain(id.slot, self.scene.now, &mut place.sockets);
-                ensure(is_done, || format!("something is left for {id}"))?;
+        // Who waits for a snapshot waits a second; every round may bring one of a client's topics up to date.
+        for _ in 0..2 * TOPICS.len() {
+            for at in 0..self.clients.len() {
+                let id = self.clients[at].id;
+                let place = &mut self.scene.places[usize::from(id.shard)];
+                if place.shard.is_here(id) {
+                    let is_done = place.shard.drain(id.slot, self.scene.now, &mut place.sockets);
+                    ensure(is_done, || format!("something is left for {id}"))?;
+                }
             }
+            self.wait(Duration::from_secs(1));
+            self.settle()?;
         }
         let open: Vec<_> = self.clients.iter().map(|client| client.id).collect();
         self.read()?;
@@ -184,7 +256,8 @@ impl Oracle {
             for (topic, view) in &client.topics {
                 let id = client.id;
                 let head = self.published[topic.as_str()].len() as u64;
-                let rest = view.next().filter(|next| *next <= head);
+                let may_stop = view.spans.back().is_some_and(|span| span.may_stop);
+                let rest = view.next().filter(|next| *next <= head && !may_stop);
                 ensure(rest.is_none(), || format!("{id} misses {topic} from {rest:?} on: {view:?}"))?;
                 ensure(view.untold == 0, || format!("{id} was not told of {} of {topic}", view.untold))?;
             }
@@ -201,6 +274,7 @@ impl Oracle {
                 abandoned: counters.abandoned,
                 slow: counters.dropped[slow],
                 unsynced: counters.dropped[unsynced],
+                replayed: counters.replayed,
                 ..Totals::default()
             });
         }
@@ -216,43 +290,43 @@ impl Oracle {
                 let (topics, unread) = (BTreeMap::new(), Vec::new());
                 self.clients.push(Client { id, topics, closed: false, unread });
             }
-            Operation::Publish { topic, size } => {
-                let (topic, _) = TOPICS[topic % TOPICS.len()];
+            Operation::Publish { topic, size, image } => {
+                let topic = TOPICS[topic % TOPICS.len()].name;
                 let sizes = self.published.entry(topic).or_default();
                 sizes.push(size);
                 let payload = reading::payload(topic, sizes.len() as u64, size).into();
+                if image {
+                    self.images.entry(topic).or_default().push(sizes.len() as u64);
+                }
                 self.totals.messages += 1;
-                self.scene.request(Request::Publish {
-                    topic: name(topic),
-                    payload,
-                    options: None,
-                    receipt: None,
-                });
+                let options = image.then(|| Box::new(PublishOptions { image, ..PublishOptions::default() }));
+                let topic = name(topic);
+                self.scene.request(Request::Publish { topic, payload, options, receipt: None });
             }
             Operation::Take { shard, count } => self.take(shard, count)?,
             Operation::Sweep { shard, sends } => self.scene.sweep(shard, sends),
-            Operation::Leave { shard } => self.scene.leave(shard),
-            Operation::Wait { millis } => {
-                self.scene.wait(Duration::from_millis(millis));
-                // Clients answer pings.
-                for client in &self.clients {
-                    let place = &mut self.scene.places[usize::from(client.id.shard)];
-                    if place.shard.is_here(client.id) {
-                        place.shard.heard(client.id.slot, 1, self.scene.now);
-                    }
-                }
-            }
-            Operation::Subscribe { who, topic } => {
+            Operation::Tell { shard } => self.scene.tell(shard),
+            Operation::Wait { millis } => self.wait(Duration::from_millis(millis)),
+            Operation::Subscribe { who, topic, back } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let (topic, _) = TOPICS[topic % TOPICS.len()];
+                let topic = &TOPICS[topic % TOPICS.len()];
+                let view = self.clients.iter().find(|client| client.id == connection);
+                let view = view.and_then(|client| client.topics.get(topic.name));
+                // Only who has read everything knows where it stands.
+                let since = back.and_then(|back| {
+                    let view = view.filter(|view| view.next().is_none() && !view.spans.is_empty())?;
+                    Some(view.last.saturating_sub(back))
+                });
+                self.promise(connection, topic, since);
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
-                let wishes = vec![Wish { topic: name(topic), since: None }];
+                let since = since.map(|seq| Since { epoch: self.scene.epoch_of(topic.name), seq });
+                let wishes = vec![Wish { topic: name(topic.name), since }];
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
             Operation::Unsubscribe { who, topic } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let topics = vec![name(TOPICS[topic % TOPICS.len()].0)];
+                let topics = vec![name(TOPICS[topic % TOPICS.len()].name)];
                 self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, topics });
             }
             Operation::Room { who, .. }
@@ -294,6 +368,37 @@ impl Oracle {
         Ok(())
     }
 
+    /// Time passes; clients answer pings.
+    fn wait(&mut self, time: Duration) {
+        self.scene.wait(time);
+        for client in &self.clients {
+            let place = &mut self.scene.places[usize::from(client.id.shard)];
+            if place.shard.is_here(client.id) {
+                place.shard.heard(client.id.slot, 1, self.scene.now);
+            }
+        }
+    }
+
+    /// What a subscription that is asked for now has to be answered.
+    fn promise(&mut self, connection: ConnectionId, topic: &Topic, since: Option<u64>) {
+        let head = self.published[topic.name].len() as u64;
+        let oldest = head - head.min(topic.kept) + 1;
+        let images = &self.images[topic.name];
+        let snapshot = match topic.snapshot {
+            Snapshot::None => None,
+            Snapshot::Latest => (head > 0).then_some(head),
+            Snapshot::Image => images.last().copied().filter(|image| *image >= oldest),
+        };
+        let is_recovered = since.map(|since| since + 1 >= oldest);
+        let after = match (since, is_recovered, snapshot) {
+            (Some(since), Some(true), _) => since,
+            (_, _, Some(snapshot)) => snapshot - 1,
+            _ => head,
+        };
+        let promise = Promise { after, head, is_recovered };
+        self.promises[usize::from(connection.shard)].push_back(promise);
+    }
+
     /// One of those who are here.
     fn pick(&self, who: usize) -> Option<ConnectionId> {
         let here =
@@ -314,7 +419,7 @@ impl Oracle {
                     })?;
                     *taken = message.seq;
                 }
-                Delivery::Subscribed(answer) => self.expect(answer),
+                Delivery::Subscribed(answer) => self.expect(answer)?,
                 Delivery::Unsubscribed(answer) => self.expect_no_more(shard, answer),
                 _ => {}
             }
@@ -329,27 +434,39 @@ impl Oracle {
         self.clients.iter_mut().find(|client| is_open && client.id == id)
     }
 
-    fn expect(&mut self, answer: &Subscribed) {
+    fn expect(&mut self, answer: &Subscribed) -> Verdict {
+        let promise = self.promises[usize::from(answer.connection.shard)].pop_front();
+        let (Some(promise), [outcome]) = (promise, &answer.outcomes[..]) else {
+            return Err(format!("an answer that nobody asked for: {answer:?}"));
+        };
+        let grant = outcome.granted.map_err(|refusal| format!("refused: {refusal}"))?;
+        let is_recovered = grant.recovered.map(|recovery| recovery == Recovery::Complete);
+        let is_kept = grant.seq == promise.head && is_recovered == promise.is_recovered;
+        ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
+        let Some(client) = self.client(answer.connection) else { return Ok(()) };
+        let view = client.topics.entry(outcome.topic.to_string()).or_default();
         let mut rejoined = 0;
-        let Some(client) = self.client(answer.connection) else { return };
-        for outcome in &answer.outcomes {
-            let Ok(grant) = &outcome.granted else { continue };
-            let view = client.topics.entry(outcome.topic.to_string()).or_default();
-            if !view.is_live() {
-                rejoined += u64::from(!view.spans.is_empty());
-                view.spans.push(Span { after: grant.seq, to: None });
-            }
+        if !view.is_live() {
+            rejoined = u64::from(!view.spans.is_empty());
+            let Promise { after, head, .. } = promise;
+            view.begin(Span { after, head, to: None, is_fresh: true, may_stop: false });
         }
         self.totals.rejoined += rejoined;
+        self.totals.resumed += u64::from(promise.is_recovered == Some(true) && promise.after < promise.head);
+        Ok(())
     }
 
     fn expect_no_more(&mut self, shard: usize, answer: &Unsubscribed) {
         let taken = self.taken[shard].clone();
-        let Some(client) = self.client(answer.connection) else { return };
-        for (topic, _) in &answer.topics {
+        for (topic, id) in &answer.topics {
+            let place = &self.scene.places[shard].shard;
+            let is_guest = id.is_some_and(|id| place.is_guest(answer.connection.slot, id));
+            let Some(client) = self.client(answer.connection) else { return };
             let view = client.topics.entry(topic.to_string()).or_default();
-            if let Some(span) = view.spans.last_mut().filter(|span| span.to.is_none()) {
-                span.to = Some(taken.get(topic.as_str()).copied().unwrap_or_default().max(span.after));
+            if let Some(span) = view.spans.back_mut().filter(|span| span.to.is_none()) {
+                let taken = taken.get(topic.as_str()).copied().unwrap_or_default();
+                span.to = Some(taken.max(span.after).max(span.head));
+                span.may_stop = is_guest;
             }
         }
     }
@@ -399,7 +516,7 @@ impl Oracle {
                             && pad.bytes().all(|byte| byte == b'x');
                         ensure(is_whole, || says(format!("{topic} {number} with other bytes")))?;
                         let view = client.topics.entry(topic.clone()).or_default();
-                        came(view, &topic, number).map_err(says)?;
+                        came(view, &topic, number, &self.images[topic.as_str()]).map_err(says)?;
                     }
                 }
             }
@@ -410,22 +527,32 @@ impl Oracle {
     }
 }
 
-/// A message came: it must be the next, or of a class that may leave some out.
-fn came(view: &mut View, topic: &str, number: u64) -> Verdict {
-    let Some(span) = view.span_of(number) else {
+/// A message came: it must be the next, or of a class that may leave some out, or the first of a snapshot.
+fn came(view: &mut View, topic: &str, number: u64, images: &[u64]) -> Verdict {
+    view.turn_to(number);
+    let Some(span) = view.spans.front().copied() else {
         return Err(format!("{topic} {number} was not subscribed to: {view:?}"));
     };
-    ensure(view.acked.contains(&span.after), || format!("{topic} {number} before its ack: {view:?}"))?;
-    if class(topic) == Class::State {
+    ensure(view.acked.contains(&span.head), || format!("{topic} {number} before its ack: {view:?}"))?;
+    let topic = kind(topic);
+    let begins = match topic.snapshot {
+        Snapshot::None => false,
+        Snapshot::Latest => true,
+        Snapshot::Image => images.contains(&number),
+    };
+    if span.is_fresh && begins {
+        view.last = number - 1;
+    }
+    if topic.class == Class::State {
         while let Some(next) = view.next().filter(|next| *next < number) {
             view.last = next;
             view.untold += 1;
         }
     }
-    ensure(view.next() == Some(number), || {
-        format!("{topic} {number} instead of {:?}: {view:?}", view.next())
-    })?;
+    let next = view.next();
+    ensure(next == Some(number), || format!("{} {number} instead of {next:?}: {view:?}", topic.name))?;
     view.last = number;
+    view.spans.iter_mut().take(1).for_each(|span| span.is_fresh = false);
     Ok(())
 }
 
@@ -441,13 +568,23 @@ fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdict {
         Some("gap") => {
             let topic = event["topic"].as_str().unwrap_or_default();
             let view = topics.entry(topic.to_owned()).or_default();
-            ensure(class(topic) == Class::BestEffort, || format!("a gap of {topic}: {event}"))?;
-            let (from, to) = (event["from"].as_u64(), event["to"].as_u64().unwrap_or_default());
-            ensure(view.next() == from, || format!("{event} instead of {:?}: {view:?}", view.next()))?;
+            let (from, to) =
+                (event["from"].as_u64().unwrap_or_default(), event["to"].as_u64().unwrap_or_default());
+            view.turn_to(from);
+            let may_be = match (event["reason"].as_str(), kind(topic).class) {
+                (Some("slow"), class) => matches!(class, Class::BestEffort | Class::Delta),
+                (reason, _) => reason == Some("evicted"),
+            };
+            ensure(may_be, || format!("a gap of {topic}: {event}"))?;
+            let next = view.next();
+            ensure(next == Some(from), || format!("{event} instead of {next:?}: {view:?}"))?;
             while let Some(next) = view.next().filter(|next| *next <= to) {
                 view.last = next;
             }
             ensure(view.last == to, || format!("{event} names what was never to come: {view:?}"))?;
+            // What follows may begin with a snapshot, from before the end of the gap.
+            let begins = event["reason"] == "evicted" || kind(topic).class == Class::Delta;
+            view.spans.iter_mut().take(1).for_each(|span| span.is_fresh = begins);
         }
         Some("caught_up") => {
             for (topic, count) in event["conflated"].as_object().into_iter().flatten() {
@@ -469,12 +606,13 @@ fn named_its_last(topics: &BTreeMap<String, View>, code: CloseCode, reason: &str
     let seq = last.split(':').nth(1).and_then(|seq| seq.parse::<u64>().ok());
     let view = topics.get(*topic).ok_or_else(|| format!("{reason}: never subscribed"))?;
     let next = view.next().ok_or_else(|| format!("{reason}: nothing more was to come"))?;
-    let is_exact = code != CloseCode::SLOW_CONSUMER || class(topic) == Class::State || seq == Some(next - 1);
+    let is_exact =
+        code != CloseCode::SLOW_CONSUMER || kind(topic).class == Class::State || seq == Some(next - 1);
     ensure(is_exact, || format!("closed with {reason:?}, to come was {next}: {view:?}"))
 }
 
-fn class(topic: &str) -> Class {
-    TOPICS.iter().find(|(name, _)| *name == topic).map_or(Class::Event, |(_, class)| *class)
+fn kind(topic: &str) -> &'static Topic {
+    TOPICS.iter().find(|one| one.name == topic).unwrap_or_else(|| panic!("no topic is named {topic}"))
 }
 
 fn name(text: &str) -> TopicName {
