@@ -51,7 +51,7 @@ impl Sequencer {
         let recovered = wish.since.map(|since| recovery(topic, since));
         let place = match (recovered, wish.since) {
             (Some(Recovery::Complete), Some(since)) => Place::After(since.seq),
-            _ => Place::Snapshot,
+            _ => Place::Snapshot { head: topic.seq },
         };
         let piece = topic.piece(topic.epoch, place, budget).filter(|piece| !piece.is_empty());
         let terms = topic.charter.terms;

@@ -52,6 +52,15 @@ pub(crate) struct Data {
     pub(crate) since_s: u32,
 }
 
+/// A piece of a replay: messages of one topic, shared by all who are sent the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) held: Rc<Held>,
+    pub(crate) topic: TopicId,
+    /// The number before the first.
+    pub(crate) after: u64,
+}
+
 /// One frame waiting.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -60,8 +69,7 @@ pub(crate) enum Entry {
         bytes: Vec<u8>,
         kind: Control,
     },
-    /// A piece of a replay, shared by all who are sent the same.
-    Piece(Rc<Held>),
+    Part(Part),
     /// A message that was taken back.
     Gone,
 }
@@ -71,8 +79,17 @@ impl Entry {
         match self {
             Self::Data(data) => &data.held.bytes,
             Self::Control { bytes, .. } => bytes,
-            Self::Piece(held) => &held.bytes,
+            Self::Part(part) => &part.held.bytes,
             Self::Gone => &[],
+        }
+    }
+
+    /// Its topic and the first number in it, where it holds messages.
+    pub(crate) fn first(&self) -> Option<(TopicId, u64)> {
+        match self {
+            Self::Data(data) => Some((data.topic, data.seq)),
+            Self::Part(part) => Some((part.topic, part.after + 1)),
+            Self::Control { .. } | Self::Gone => None,
         }
     }
 }
@@ -421,7 +438,7 @@ impl Outbound {
                 self.states += usize::from(data.class == Class::State);
                 self.charge(&data.held, total)
             }
-            Entry::Piece(held) => self.charge(held, total),
+            Entry::Part(part) => self.charge(&part.held, total),
         };
         self.frames += 1;
         self.bytes += own + ENTRY_BYTES;
@@ -439,7 +456,7 @@ impl Outbound {
                 self.states -= usize::from(data.class == Class::State);
                 self.release(&data.held, total)
             }
-            Entry::Piece(held) => self.release(held, total),
+            Entry::Part(part) => self.release(&part.held, total),
         };
         self.frames -= 1;
         self.bytes -= own + ENTRY_BYTES;

@@ -166,10 +166,7 @@ impl Shard {
     pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let Some(queue) = &self.writers[slot as usize].outbound else { return };
         let messages = || {
-            queue.iter().filter_map(|(entry, begun)| match entry {
-                Entry::Data(data) => Some((data.topic, data.seq, begun)),
-                _ => None,
-            })
+            queue.iter().filter_map(|(entry, begun)| entry.first().map(|(topic, seq)| (topic, seq, begun)))
         };
         let last = messages().find(|(.., begun)| *begun == 0).map(|(topic, seq, _)| (topic, seq - 1));
         let begun = messages().next().map(|(topic, seq, _)| (topic, seq));

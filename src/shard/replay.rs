@@ -16,7 +16,7 @@
 
 use super::core::Shard;
 use super::log::Held;
-use super::outbound::{Control, Entry};
+use super::outbound::{Control, Entry, Part};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
@@ -91,7 +91,7 @@ impl Shard {
         grant: &Grant,
         piece: &Piece,
         must_wait: bool,
-    ) -> Option<Rc<Held>> {
+    ) -> Option<Part> {
         self.fix_in_place(slot, grant.id);
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last && !must_wait {
@@ -102,7 +102,7 @@ impl Shard {
             let place = if must_wait { piece.place } else { piece.end() };
             self.catch_up(slot, grant.id, piece.epoch, place);
         }
-        if must_wait { None } else { self.encode(encoding, name, piece) }
+        if must_wait { None } else { self.part(encoding, grant.id, name, piece) }
     }
 
     /// Takes a subscriber that is behind out of the live stream: it is sent nothing more of the topic until it can
@@ -152,7 +152,7 @@ impl Shard {
             self.topics.promote(topic, slot, encoding);
         }
         self.fix_in_place(slot, topic);
-        let held = self.encode(encoding, &name, &piece);
+        let part = self.part(encoding, topic, &name, &piece);
         if let Some(loss) = piece.loss {
             let text = match loss {
                 Loss::Gap { from, to, reason } => reply::gap(&name, from, to, reason),
@@ -161,7 +161,7 @@ impl Shard {
             self.notify(slot, &text, now, sockets);
         }
         if self.is_here(answer.connection) {
-            self.send_pieces(slot, held.as_slice(), now, sockets);
+            self.send_parts(slot, part.as_slice(), now, sockets);
             self.ask(slot);
         }
     }
@@ -211,7 +211,7 @@ impl Shard {
     }
 
     /// So many pieces are with the kernel.
-    pub(super) fn pieces_sent(&mut self, slot: Slot, count: usize) {
+    pub(super) fn parts_sent(&mut self, slot: Slot, count: usize) {
         if count == 0 {
             return;
         }
@@ -223,14 +223,8 @@ impl Shard {
     }
 
     /// Sends pieces, after what the log owes the slot, or queues what its socket does not take.
-    pub(super) fn send_pieces(
-        &mut self,
-        slot: Slot,
-        pieces: &[Rc<Held>],
-        now: Moment,
-        sockets: &mut impl Sockets,
-    ) {
-        if pieces.is_empty() {
+    pub(super) fn send_parts(&mut self, slot: Slot, parts: &[Part], now: Moment, sockets: &mut impl Sockets) {
+        if parts.is_empty() {
             return;
         }
         self.pay(slot, now, sockets);
@@ -238,35 +232,35 @@ impl Shard {
         if !matches!(state, State::Open | State::Blocked) {
             return;
         }
-        self.writers[slot as usize].replay.get_or_insert_default().in_flight += pieces.len();
-        let taken = if state == State::Open { self.offer(slot, pieces, sockets) } else { Taken::Bytes(0) };
+        self.writers[slot as usize].replay.get_or_insert_default().in_flight += parts.len();
+        let taken = if state == State::Open { self.offer(slot, parts, sockets) } else { Taken::Bytes(0) };
         let Taken::Bytes(mut taken) = taken else { return self.end(slot, Reason::Socket, true) };
         self.counters.bytes += taken as u64;
-        let mut rest = pieces;
-        while let [piece, more @ ..] = rest
-            && piece.bytes.len() <= taken
+        let mut rest = parts;
+        while let [part, more @ ..] = rest
+            && part.held.bytes.len() <= taken
         {
-            taken -= piece.bytes.len();
+            taken -= part.held.bytes.len();
             rest = more;
         }
         if !rest.is_empty() && state == State::Open {
             self.block(slot, now);
         }
-        for piece in rest {
-            self.enqueue(slot, Entry::Piece(piece.clone()), std::mem::take(&mut taken));
+        for part in rest {
+            self.enqueue(slot, Entry::Part(part.clone()), std::mem::take(&mut taken));
         }
-        self.pieces_sent(slot, pieces.len() - rest.len());
+        self.parts_sent(slot, parts.len() - rest.len());
         self.bound_the_shard(now, sockets);
     }
 
     /// One write of all of them.
-    fn offer(&mut self, slot: Slot, pieces: &[Rc<Held>], sockets: &mut impl Sockets) -> Taken {
+    fn offer(&mut self, slot: Slot, parts: &[Part], sockets: &mut impl Sockets) -> Taken {
         self.sends += 1;
-        if let [piece] = pieces {
-            return sockets.send(slot, &piece.bytes);
+        if let [part] = parts {
+            return sockets.send(slot, &part.held.bytes);
         }
         self.scratch.clear();
-        pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.bytes));
+        parts.iter().for_each(|part| self.scratch.extend_from_slice(&part.held.bytes));
         sockets.send(slot, &self.scratch)
     }
 
@@ -299,6 +293,11 @@ impl Shard {
     pub(super) fn fix_in_place(&mut self, slot: Slot, topic: TopicId) {
         let queue = self.writers.get_mut(slot as usize).and_then(|writer| writer.outbound.as_mut());
         queue.into_iter().for_each(|queue| queue.settle(topic));
+    }
+
+    /// A piece as it is sent; `None` where there is nothing to send.
+    fn part(&mut self, encoding: Encoding, topic: TopicId, name: &TopicName, piece: &Piece) -> Option<Part> {
+        Some(Part { held: self.encode(encoding, name, piece)?, topic, after: piece.after })
     }
 
     /// A piece's frames, made once for all who are sent the same; `None` where there are none.

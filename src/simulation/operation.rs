@@ -59,7 +59,7 @@ fn draw(rng: &mut Rng) -> Operation {
         18..48 => {
             let is_large = rng.u8(..20) == 0;
             let size = if is_large { rng.usize(16_000..20_000) } else { rng.usize(0..300) };
-            Operation::Publish { topic, size, image: rng.u8(..6) == 0 }
+            Operation::Publish { topic, size, image: rng.u8(..8) == 0 }
         }
         48..62 => Operation::Take { shard, count: rng.usize(1..20) },
         62..76 => Operation::Sweep { shard, sends: rng.usize(1..6) },

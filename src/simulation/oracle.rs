@@ -35,7 +35,7 @@ const TOPICS: [Topic; 6] = [
     Topic { name: "quote", class: Class::State, kept: 5, snapshot: Snapshot::Latest },
     Topic { name: "tick", class: Class::State, kept: 0, snapshot: Snapshot::None },
     Topic { name: "pulse", class: Class::BestEffort, kept: 8, snapshot: Snapshot::None },
-    Topic { name: "book", class: Class::Delta, kept: 30, snapshot: Snapshot::Image },
+    Topic { name: "book", class: Class::Delta, kept: 12, snapshot: Snapshot::Image },
 ];
 /// More than any frame of a schedule.
 const FRAME_BYTES: usize = 21_000;
@@ -55,6 +55,8 @@ pub(super) struct Totals {
     rejoined: u64,
     resumed: u64,
     replayed: u64,
+    /// Subscribers of `delta` topics that were sent a snapshot because they were behind.
+    restarted: u64,
 }
 
 impl Totals {
@@ -69,16 +71,14 @@ impl Totals {
         self.rejoined += other.rejoined;
         self.resumed += other.resumed;
         self.replayed += other.replayed;
+        self.restarted += other.restarted;
     }
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
-        let all = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced, self.rejoined];
-        let all = all.into_iter().chain([self.resumed, self.replayed]);
-        {
-            let mut all = all;
-            all.all(|count| count > 10)
-        }
+        let lost = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced];
+        let had = [self.rejoined, self.resumed, self.restarted, self.replayed];
+        lost.into_iter().chain(had).all(|count| count > 10)
     }
 }
 
@@ -87,9 +87,11 @@ impl Totals {
 struct Span {
     after: u64,
     to: Option<u64>,
-    /// The topic's head when it was asked for, as its ack says.
+    /// The topic's head when it was asked for.
     head: u64,
-    /// True until something of it has come, or was told not to: a snapshot may come first.
+    /// Which of the topic's acks is its own, from 1.
+    ack: usize,
+    /// True until something has come where what comes next may begin a snapshot.
     is_fresh: bool,
     /// True when it was left before it was live: what was left of the replay may not come.
     may_stop: bool,
@@ -110,8 +112,9 @@ struct View {
     spans: VecDeque<Span>,
     /// The last number that came of it, or that the client was told would not.
     last: u64,
-    /// Heads that acks named.
-    acked: Vec<u64>,
+    /// The heads that acks are to name, in their order, and how many acks have come.
+    heads: Vec<u64>,
+    acked: usize,
     /// Numbers left out that it has not been told of.
     untold: i64,
 }
@@ -139,7 +142,8 @@ impl View {
     fn turn_to(&mut self, number: u64) {
         while let [front, behind, ..] = self.spans.make_contiguous() {
             let is_read = front.to.is_some_and(|to| self.last >= to);
-            let is_left = front.may_stop && number != self.last + 1;
+            // What was left of a replay comes before the ack of the next subscription, if at all.
+            let is_left = front.may_stop && (number != self.last + 1 || self.acked >= behind.ack);
             if !is_read && !is_left {
                 return;
             }
@@ -445,11 +449,14 @@ impl Oracle {
         ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
         let Some(client) = self.client(answer.connection) else { return Ok(()) };
         let view = client.topics.entry(outcome.topic.to_string()).or_default();
+        let Promise { after, head, .. } = promise;
+        view.heads.push(head);
         let mut rejoined = 0;
         if !view.is_live() {
             rejoined = u64::from(!view.spans.is_empty());
-            let Promise { after, head, .. } = promise;
-            view.begin(Span { after, head, to: None, is_fresh: true, may_stop: false });
+            let ack = view.heads.len();
+            let is_fresh = after < head;
+            view.begin(Span { after, head, ack, to: None, is_fresh, may_stop: false });
         }
         self.totals.rejoined += rejoined;
         self.totals.resumed += u64::from(promise.is_recovered == Some(true) && promise.after < promise.head);
@@ -509,7 +516,11 @@ impl Oracle {
                         client.closed = true;
                         named_its_last(&client.topics, code, &reason).map_err(says)?;
                     }
-                    Read::Event(event) => told(&mut client.topics, &event).map_err(says)?,
+                    Read::Event(event) => {
+                        let is_delta = event["event"] == "gap" && event["topic"] == "book";
+                        self.totals.restarted += u64::from(is_delta && event["reason"] == "slow");
+                        told(&mut client.topics, &event).map_err(says)?;
+                    }
                     Read::Message { topic, number, pad } => {
                         let sizes = &self.published[topic.as_str()];
                         let is_whole = sizes.get(number as usize - 1) == Some(&pad.len())
@@ -533,14 +544,15 @@ fn came(view: &mut View, topic: &str, number: u64, images: &[u64]) -> Verdict {
     let Some(span) = view.spans.front().copied() else {
         return Err(format!("{topic} {number} was not subscribed to: {view:?}"));
     };
-    ensure(view.acked.contains(&span.head), || format!("{topic} {number} before its ack: {view:?}"))?;
+    ensure(view.acked >= span.ack, || format!("{topic} {number} before its ack: {view:?}"))?;
     let topic = kind(topic);
     let begins = match topic.snapshot {
         Snapshot::None => false,
         Snapshot::Latest => true,
         Snapshot::Image => images.contains(&number),
     };
-    if span.is_fresh && begins {
+    // What was to be the snapshot may be gone by the time it is this topic's turn: then the ack's head counts.
+    if span.is_fresh && (begins || number == span.head + 1) {
         view.last = number - 1;
     }
     if topic.class == Class::State {
@@ -562,7 +574,9 @@ fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdict {
         Some("ack") if event["op"] == "subscribe" => {
             for one in event["ok"].as_array().into_iter().flatten() {
                 let view = topics.entry(one["topic"].as_str().unwrap_or_default().to_owned()).or_default();
-                view.acked.extend(one["seq"].as_u64());
+                let head = view.heads.get(view.acked).copied();
+                ensure(one["seq"].as_u64() == head, || format!("{event} instead of {head:?}: {view:?}"))?;
+                view.acked += 1;
             }
         }
         Some("gap") => {
@@ -576,6 +590,11 @@ fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdict {
                 (reason, _) => reason == Some("evicted"),
             };
             ensure(may_be, || format!("a gap of {topic}: {event}"))?;
+            if let Some(head) = view.spans.front().filter(|span| span.is_fresh).map(|span| span.head)
+                && from == head + 1
+            {
+                view.last = head;
+            }
             let next = view.next();
             ensure(next == Some(from), || format!("{event} instead of {next:?}: {view:?}"))?;
             while let Some(next) = view.next().filter(|next| *next <= to) {

@@ -2,17 +2,15 @@
 
 use super::{Policy, Verdict};
 use crate::ids::TopicId;
-use crate::shard::outbound::{Entry, Outbound};
+use crate::shard::outbound::Outbound;
 
 pub(crate) struct Event;
 
 impl Policy for Event {
     fn overflow(&self, queue: &Outbound, topic: TopicId, seq: u64) -> Verdict {
         // Sequences are dense: the first of the topic that has not begun is the first that will not arrive.
-        let first_lost = queue.iter().find_map(|(entry, begun)| match entry {
-            Entry::Data(data) if data.topic == topic && begun == 0 => Some(data.seq),
-            _ => None,
-        });
+        let waiting = queue.iter().filter(|(_, begun)| *begun == 0).filter_map(|(entry, _)| entry.first());
+        let first_lost = waiting.into_iter().find(|(of, _)| *of == topic).map(|(_, seq)| seq);
         Verdict::Close { last: first_lost.unwrap_or(seq) - 1 }
     }
 }
@@ -23,7 +21,7 @@ mod tests {
     use crate::clock::Moment;
     use crate::protocol::class::Class;
     use crate::shard::log::Held;
-    use crate::shard::outbound::{Data, Total};
+    use crate::shard::outbound::{Data, Entry, Total};
     use std::cell::Cell;
     use std::rc::Rc;
 
