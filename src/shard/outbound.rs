@@ -52,13 +52,13 @@ pub(crate) struct Data {
     pub(crate) since_s: u32,
 }
 
-/// A piece of a replay: messages of one topic, shared by all who are sent the same.
+/// The frames of a topic's history after one number and up to another.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct Portion {
     pub(crate) held: Rc<Held>,
     pub(crate) topic: TopicId,
-    /// The number before the first.
     pub(crate) after: u64,
+    pub(crate) last: u64,
 }
 
 /// One frame waiting.
@@ -69,7 +69,8 @@ pub(crate) enum Entry {
         bytes: Vec<u8>,
         kind: Control,
     },
-    Part(Part),
+    /// A piece of a replay, shared by all who are sent the same.
+    Piece(Portion),
     /// A message that was taken back.
     Gone,
 }
@@ -79,7 +80,7 @@ impl Entry {
         match self {
             Self::Data(data) => &data.held.bytes,
             Self::Control { bytes, .. } => bytes,
-            Self::Part(part) => &part.held.bytes,
+            Self::Piece(portion) => &portion.held.bytes,
             Self::Gone => &[],
         }
     }
@@ -167,6 +168,15 @@ impl Outbound {
     /// The frames waiting, each with how many of its bytes have gone.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Entry, usize)> {
         self.entries.iter().enumerate().map(|(at, entry)| (entry, if at == 0 { self.begun } else { 0 }))
+    }
+
+    /// What waits of topics: which, the number before what waits and the last of it, and how many bytes have gone.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (TopicId, u64, u64, usize)> {
+        self.iter().filter_map(|(entry, begun)| match entry {
+            Entry::Data(data) => Some((data.topic, data.seq - 1, data.seq, begun)),
+            Entry::Piece(portion) => Some((portion.topic, portion.after, portion.last, begun)),
+            _ => None,
+        })
     }
 
     /// What waits of an indexed topic.
@@ -438,7 +448,7 @@ impl Outbound {
                 self.states += usize::from(data.class == Class::State);
                 self.charge(&data.held, total)
             }
-            Entry::Part(part) => self.charge(&part.held, total),
+            Entry::Piece(portion) => self.charge(&portion.held, total),
         };
         self.frames += 1;
         self.bytes += own + ENTRY_BYTES;
@@ -456,7 +466,7 @@ impl Outbound {
                 self.states -= usize::from(data.class == Class::State);
                 self.release(&data.held, total)
             }
-            Entry::Part(part) => self.release(&part.held, total),
+            Entry::Piece(portion) => self.release(&portion.held, total),
         };
         self.frames -= 1;
         self.bytes -= own + ENTRY_BYTES;

@@ -165,11 +165,9 @@ impl Shard {
     /// Closes a blocked slot that is too far behind, naming the last message it will have received.
     pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let Some(queue) = &self.writers[slot as usize].outbound else { return };
-        let messages = || {
-            queue.iter().filter_map(|(entry, begun)| entry.first().map(|(topic, seq)| (topic, seq, begun)))
-        };
-        let last = messages().find(|(.., begun)| *begun == 0).map(|(topic, seq, _)| (topic, seq - 1));
-        let begun = messages().next().map(|(topic, seq, _)| (topic, seq));
+        let waits = queue.numbers().find(|(.., begun)| *begun == 0);
+        let last = waits.map(|(topic, before, ..)| (topic, before));
+        let begun = queue.numbers().next().map(|(topic, _, last, _)| (topic, last));
         let (topic, last) = last.or(begun).unwrap_or((TopicId::MAX, 0));
         self.close_slow(slot, topic, last, now, sockets);
     }

@@ -16,7 +16,7 @@
 
 use super::core::Shard;
 use super::log::Held;
-use super::outbound::{Control, Entry, Part};
+use super::outbound::{Control, Entry, Portion};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
@@ -91,7 +91,7 @@ impl Shard {
         grant: &Grant,
         piece: &Piece,
         must_wait: bool,
-    ) -> Option<Part> {
+    ) -> Option<Portion> {
         self.fix_in_place(slot, grant.id);
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last && !must_wait {
@@ -152,7 +152,7 @@ impl Shard {
             self.topics.promote(topic, slot, encoding);
         }
         self.fix_in_place(slot, topic);
-        let part = self.part(encoding, topic, &name, &piece);
+        let portion = self.encode(encoding, &name, &piece);
         if let Some(loss) = piece.loss {
             let text = match loss {
                 Loss::Gap { from, to, reason } => reply::gap(&name, from, to, reason),
@@ -161,7 +161,7 @@ impl Shard {
             self.notify(slot, &text, now, sockets);
         }
         if self.is_here(answer.connection) {
-            self.send_parts(slot, part.as_slice(), now, sockets);
+            self.send_pieces(slot, portion.as_slice(), now, sockets);
             self.ask(slot);
         }
     }
@@ -223,8 +223,14 @@ impl Shard {
     }
 
     /// Sends pieces, after what the log owes the slot, or queues what its socket does not take.
-    pub(super) fn send_parts(&mut self, slot: Slot, parts: &[Part], now: Moment, sockets: &mut impl Sockets) {
-        if parts.is_empty() {
+    pub(super) fn send_pieces(
+        &mut self,
+        slot: Slot,
+        pieces: &[Portion],
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        if pieces.is_empty() {
             return;
         }
         self.pay(slot, now, sockets);
@@ -236,11 +242,11 @@ impl Shard {
         let taken = if state == State::Open { self.offer(slot, parts, sockets) } else { Taken::Bytes(0) };
         let Taken::Bytes(mut taken) = taken else { return self.end(slot, Reason::Socket, true) };
         self.counters.bytes += taken as u64;
-        let mut rest = parts;
-        while let [part, more @ ..] = rest
-            && part.held.bytes.len() <= taken
+        let mut rest = pieces;
+        while let [piece, more @ ..] = rest
+            && piece.held.bytes.len() <= taken
         {
-            taken -= part.held.bytes.len();
+            taken -= piece.held.bytes.len();
             rest = more;
         }
         if !rest.is_empty() && state == State::Open {
@@ -254,13 +260,13 @@ impl Shard {
     }
 
     /// One write of all of them.
-    fn offer(&mut self, slot: Slot, parts: &[Part], sockets: &mut impl Sockets) -> Taken {
+    fn offer(&mut self, slot: Slot, pieces: &[Portion], sockets: &mut impl Sockets) -> Taken {
         self.sends += 1;
-        if let [part] = parts {
-            return sockets.send(slot, &part.held.bytes);
+        if let [piece] = pieces {
+            return sockets.send(slot, &piece.held.bytes);
         }
         self.scratch.clear();
-        parts.iter().for_each(|part| self.scratch.extend_from_slice(&part.held.bytes));
+        pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.held.bytes));
         sockets.send(slot, &self.scratch)
     }
 
@@ -301,12 +307,13 @@ impl Shard {
     }
 
     /// A piece's frames, made once for all who are sent the same; `None` where there are none.
-    fn encode(&mut self, encoding: Encoding, name: &TopicName, piece: &Piece) -> Option<Rc<Held>> {
-        let key = Key::of(encoding, piece)?;
+    fn encode(&mut self, encoding: Encoding, name: &TopicName, piece: &Piece) -> Option<Portion> {
+        let (key, last) = (Key::of(encoding, piece)?, piece.messages.last()?);
+        let portion = |held| Portion { held, topic: last.topic, after: piece.after, last: last.seq };
         self.counters.replayed += piece.messages.len() as u64;
         self.counters.snapshots += u64::from(piece.is_snapshot);
         if let Some(held) = self.replays.kept.get(&key) {
-            return Some(held);
+            return Some(portion(held));
         }
         self.counters.replays_encoded += 1;
         let mut bytes = Vec::new();
@@ -326,7 +333,7 @@ impl Shard {
         }
         let held = Rc::new(Held { bytes, queued: Cell::new(0) });
         self.replays.kept.keep(key, piece, held.clone());
-        Some(held)
+        Some(portion(held))
     }
 }
 
