@@ -139,13 +139,13 @@ impl Shard {
             queue.advance(taken, &mut self.queued, |entry| match entry {
                 Entry::Data(_) => delivered += 1,
                 Entry::Control { kind, .. } => controls.push(kind),
-                Entry::Part(_) => pieces += 1,
+                Entry::Piece(_) => pieces += 1,
                 Entry::Gone => {}
             });
             self.counters.delivered += delivered;
             self.hot[slot as usize].sent += delivered;
             controls.into_iter().for_each(|kind| self.control_sent(slot, kind));
-            self.parts_sent(slot, pieces);
+            self.pieces_sent(slot, pieces);
             if taken < scratch.len() {
                 break;
             }

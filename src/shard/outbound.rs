@@ -84,15 +84,6 @@ impl Entry {
             Self::Gone => &[],
         }
     }
-
-    /// Its topic and the first number in it, where it holds messages.
-    pub(crate) fn first(&self) -> Option<(TopicId, u64)> {
-        match self {
-            Self::Data(data) => Some((data.topic, data.seq)),
-            Self::Part(part) => Some((part.topic, part.after + 1)),
-            Self::Control { .. } | Self::Gone => None,
-        }
-    }
 }
 
 /// What all queues of a shard hold together.

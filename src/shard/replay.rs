@@ -102,7 +102,7 @@ impl Shard {
             let place = if must_wait { piece.place } else { piece.end() };
             self.catch_up(slot, grant.id, piece.epoch, place);
         }
-        if must_wait { None } else { self.part(encoding, grant.id, name, piece) }
+        if must_wait { None } else { self.encode(encoding, name, piece) }
     }
 
     /// Takes a subscriber that is behind out of the live stream: it is sent nothing more of the topic until it can
@@ -211,7 +211,7 @@ impl Shard {
     }
 
     /// So many pieces are with the kernel.
-    pub(super) fn parts_sent(&mut self, slot: Slot, count: usize) {
+    pub(super) fn pieces_sent(&mut self, slot: Slot, count: usize) {
         if count == 0 {
             return;
         }
@@ -238,8 +238,8 @@ impl Shard {
         if !matches!(state, State::Open | State::Blocked) {
             return;
         }
-        self.writers[slot as usize].replay.get_or_insert_default().in_flight += parts.len();
-        let taken = if state == State::Open { self.offer(slot, parts, sockets) } else { Taken::Bytes(0) };
+        self.writers[slot as usize].replay.get_or_insert_default().in_flight += pieces.len();
+        let taken = if state == State::Open { self.offer(slot, pieces, sockets) } else { Taken::Bytes(0) };
         let Taken::Bytes(mut taken) = taken else { return self.end(slot, Reason::Socket, true) };
         self.counters.bytes += taken as u64;
         let mut rest = pieces;
@@ -252,10 +252,10 @@ impl Shard {
         if !rest.is_empty() && state == State::Open {
             self.block(slot, now);
         }
-        for part in rest {
-            self.enqueue(slot, Entry::Part(part.clone()), std::mem::take(&mut taken));
+        for piece in rest {
+            self.enqueue(slot, Entry::Piece(piece.clone()), std::mem::take(&mut taken));
         }
-        self.parts_sent(slot, parts.len() - rest.len());
+        self.pieces_sent(slot, pieces.len() - rest.len());
         self.bound_the_shard(now, sockets);
     }
 
@@ -299,11 +299,6 @@ impl Shard {
     pub(super) fn fix_in_place(&mut self, slot: Slot, topic: TopicId) {
         let queue = self.writers.get_mut(slot as usize).and_then(|writer| writer.outbound.as_mut());
         queue.into_iter().for_each(|queue| queue.settle(topic));
-    }
-
-    /// A piece as it is sent; `None` where there is nothing to send.
-    fn part(&mut self, encoding: Encoding, topic: TopicId, name: &TopicName, piece: &Piece) -> Option<Part> {
-        Some(Part { held: self.encode(encoding, name, piece)?, topic, after: piece.after })
     }
 
     /// A piece's frames, made once for all who are sent the same; `None` where there are none.

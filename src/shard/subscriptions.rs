@@ -61,7 +61,7 @@ impl Shard {
             self.answer(slot, text, now, sockets);
         }
         if self.is_here(answer.connection) {
-            self.send_parts(slot, &ready, now, sockets);
+            self.send_pieces(slot, &ready, now, sockets);
             self.ask(slot);
         }
     }

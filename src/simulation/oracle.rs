@@ -76,9 +76,9 @@ impl Totals {
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
-        let lost = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced];
+        let lost = [self.conflated, self.skipped, self.abandoned, self.slow];
         let had = [self.rejoined, self.resumed, self.restarted, self.replayed];
-        lost.into_iter().chain(had).all(|count| count > 10)
+        self.unsynced > 0 && lost.into_iter().chain(had).all(|count| count > 10)
     }
 }
 
