@@ -3,7 +3,7 @@
 
 use super::debts::{Debts, Run};
 use super::log::{Held, Log};
-use super::outbound::{Control, Data, Entry, Outbound, Total};
+use super::outbound::{Control, Data, Entry, Outbound, Portion, Total};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, FRAME_COPIED_BYTES_MAX};
@@ -273,7 +273,8 @@ impl Pair {
             }
             QueueStep::Piece(len) => {
                 let held = Rc::new(Held { bytes: vec![b'-'; len], queued: Cell::new(0) });
-                self.queue.push(Entry::Piece(held), 0, &mut self.total);
+                let portion = Portion { held, topic: 0, after: 0, last: 0 };
+                self.queue.push(Entry::Piece(portion), 0, &mut self.total);
                 self.model.push_back((Waits::Other, vec![b'-'; len]));
             }
             QueueStep::Settle(topic) => {
