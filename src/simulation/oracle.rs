@@ -4,12 +4,12 @@
 use super::operation::Operation;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
+use super::view::{Span, TOPICS, Topic, Verdict, View, came, ensure, named_its_last, told};
 use crate::config::{Rule, Snapshot};
 use crate::ids::ConnectionId;
 use crate::limits::{ENTRY_BYTES, Limits};
 use crate::message::frame;
-use crate::protocol::class::Class;
-use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::close::Reason;
 use crate::protocol::operation::{OpId, Since, Wish};
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::Recovery;
@@ -17,26 +17,9 @@ use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
 use crate::shard::outbound::Control;
-use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// One topic: its class, how many messages its history keeps, and what a new subscriber is sent first.
-struct Topic {
-    name: &'static str,
-    class: Class,
-    kept: u64,
-    snapshot: Snapshot,
-}
-
-const TOPICS: [Topic; 6] = [
-    Topic { name: "trade", class: Class::Event, kept: 1_000, snapshot: Snapshot::Image },
-    Topic { name: "chat", class: Class::Event, kept: 0, snapshot: Snapshot::None },
-    Topic { name: "quote", class: Class::State, kept: 5, snapshot: Snapshot::Latest },
-    Topic { name: "tick", class: Class::State, kept: 0, snapshot: Snapshot::None },
-    Topic { name: "pulse", class: Class::BestEffort, kept: 8, snapshot: Snapshot::None },
-    Topic { name: "book", class: Class::Delta, kept: 12, snapshot: Snapshot::Image },
-];
 /// More than any frame of a schedule.
 const FRAME_BYTES: usize = 21_000;
 /// More than the notices, acks and pongs of any queue.
@@ -82,75 +65,12 @@ impl Totals {
     }
 }
 
-/// The messages of one topic that one client is to get: all after `after`, up to `to` where it has left.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    after: u64,
-    to: Option<u64>,
-    /// The topic's head when it was asked for.
-    head: u64,
-    /// Which of the topic's acks is its own, from 1.
-    ack: usize,
-    /// True until something has come where what comes next may begin a snapshot.
-    is_fresh: bool,
-    /// True when it was left before it was live: what was left of the replay may not come.
-    may_stop: bool,
-}
-
 /// What a subscription is to be answered.
 #[derive(Clone, Copy, Debug)]
 struct Promise {
     after: u64,
     head: u64,
     is_recovered: Option<bool>,
-}
-
-/// One topic as one client sees it.
-#[derive(Debug, Default)]
-struct View {
-    /// The first is the one that is read.
-    spans: VecDeque<Span>,
-    /// The last number that came of it, or that the client was told would not.
-    last: u64,
-    /// The heads that acks are to name, in their order, and how many acks have come.
-    heads: Vec<u64>,
-    acked: usize,
-    /// Numbers left out that it has not been told of.
-    untold: i64,
-}
-
-impl View {
-    fn is_live(&self) -> bool {
-        self.spans.back().is_some_and(|span| span.to.is_none())
-    }
-
-    fn begin(&mut self, span: Span) {
-        if self.spans.is_empty() {
-            self.last = span.after;
-        }
-        self.spans.push_back(span);
-    }
-
-    /// The next number that is to come.
-    fn next(&self) -> Option<u64> {
-        let lasts = std::iter::once(self.last).chain(self.spans.iter().skip(1).map(|span| span.after));
-        let nexts = lasts.zip(&self.spans).map(|(last, span)| (last + 1, span.to));
-        nexts.into_iter().find(|(next, to)| to.is_none_or(|to| *next <= to)).map(|(next, _)| next)
-    }
-
-    /// Goes on to the span that `number` belongs to, or a gap that begins with it.
-    fn turn_to(&mut self, number: u64) {
-        while let [front, behind, ..] = self.spans.make_contiguous() {
-            let is_read = front.to.is_some_and(|to| self.last >= to);
-            // What was left of a replay comes before the ack of the next subscription, if at all.
-            let is_left = front.may_stop && (number != self.last + 1 || self.acked >= behind.ack);
-            if !is_read && !is_left {
-                return;
-            }
-            self.last = behind.after;
-            self.spans.pop_front();
-        }
-    }
 }
 
 struct Client {
@@ -174,12 +94,6 @@ pub(super) struct Oracle {
     taken: [BTreeMap<String, u64>; 2],
     clients: Vec<Client>,
     totals: Totals,
-}
-
-type Verdict = Result<(), String>;
-
-fn ensure(holds: bool, says: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(says()) }
 }
 
 impl Oracle {
@@ -514,7 +428,7 @@ impl Oracle {
                     Read::Pong => {}
                     Read::Close(code, reason) => {
                         client.closed = true;
-                        named_its_last(&client.topics, code, &reason).map_err(says)?;
+                        named_its_last(&client.topics, &self.images, code, &reason).map_err(says)?;
                     }
                     Read::Event(event) => {
                         let is_delta = event["event"] == "gap" && event["topic"] == "book";
@@ -536,102 +450,6 @@ impl Oracle {
         self.clients.retain(|client| places[usize::from(client.id.shard)].shard.is_here(client.id));
         Ok(())
     }
-}
-
-/// A message came: it must be the next, or of a class that may leave some out, or the first of a snapshot.
-fn came(view: &mut View, topic: &str, number: u64, images: &[u64]) -> Verdict {
-    view.turn_to(number);
-    let Some(span) = view.spans.front().copied() else {
-        return Err(format!("{topic} {number} was not subscribed to: {view:?}"));
-    };
-    ensure(view.acked >= span.ack, || format!("{topic} {number} before its ack: {view:?}"))?;
-    let topic = kind(topic);
-    let begins = match topic.snapshot {
-        Snapshot::None => false,
-        Snapshot::Latest => true,
-        Snapshot::Image => images.contains(&number),
-    };
-    // What was to be the snapshot may be gone by the time it is this topic's turn: then the ack's head counts.
-    if span.is_fresh && (begins || number == span.head + 1) {
-        view.last = number - 1;
-    }
-    if topic.class == Class::State {
-        while let Some(next) = view.next().filter(|next| *next < number) {
-            view.last = next;
-            view.untold += 1;
-        }
-    }
-    let next = view.next();
-    ensure(next == Some(number), || format!("{} {number} instead of {next:?}: {view:?}", topic.name))?;
-    view.last = number;
-    view.spans.iter_mut().take(1).for_each(|span| span.is_fresh = false);
-    Ok(())
-}
-
-/// An event came.
-fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdict {
-    match event["event"].as_str() {
-        Some("ack") if event["op"] == "subscribe" => {
-            for one in event["ok"].as_array().into_iter().flatten() {
-                let view = topics.entry(one["topic"].as_str().unwrap_or_default().to_owned()).or_default();
-                let head = view.heads.get(view.acked).copied();
-                ensure(one["seq"].as_u64() == head, || format!("{event} instead of {head:?}: {view:?}"))?;
-                view.acked += 1;
-            }
-        }
-        Some("gap") => {
-            let topic = event["topic"].as_str().unwrap_or_default();
-            let view = topics.entry(topic.to_owned()).or_default();
-            let (from, to) =
-                (event["from"].as_u64().unwrap_or_default(), event["to"].as_u64().unwrap_or_default());
-            view.turn_to(from);
-            let may_be = match (event["reason"].as_str(), kind(topic).class) {
-                (Some("slow"), class) => matches!(class, Class::BestEffort | Class::Delta),
-                (reason, _) => reason == Some("evicted"),
-            };
-            ensure(may_be, || format!("a gap of {topic}: {event}"))?;
-            if let Some(head) = view.spans.front().filter(|span| span.is_fresh).map(|span| span.head)
-                && from == head + 1
-            {
-                view.last = head;
-            }
-            let next = view.next();
-            ensure(next == Some(from), || format!("{event} instead of {next:?}: {view:?}"))?;
-            while let Some(next) = view.next().filter(|next| *next <= to) {
-                view.last = next;
-            }
-            ensure(view.last == to, || format!("{event} names what was never to come: {view:?}"))?;
-            // What follows may begin with a snapshot, from before the end of the gap.
-            let begins = event["reason"] == "evicted" || kind(topic).class == Class::Delta;
-            view.spans.iter_mut().take(1).for_each(|span| span.is_fresh = begins);
-        }
-        Some("caught_up") => {
-            for (topic, count) in event["conflated"].as_object().into_iter().flatten() {
-                let view = topics.entry(topic.clone()).or_default();
-                view.untold -= count.as_i64().unwrap_or_default();
-                ensure(view.untold == 0, || format!("{event} is off by {} of {topic}", view.untold))?;
-            }
-        }
-        Some("slow" | "pong" | "error") => {}
-        _ => return Err(format!("not an event: {event}")),
-    }
-    Ok(())
-}
-
-/// A 4001 names the last message that came of one of the topics.
-fn named_its_last(topics: &BTreeMap<String, View>, code: CloseCode, reason: &str) -> Verdict {
-    let words: BTreeMap<_, _> = reason.split(' ').filter_map(|word| word.split_once('=')).collect();
-    let (Some(last), Some(topic)) = (words.get("last"), words.get("topic")) else { return Ok(()) };
-    let seq = last.split(':').nth(1).and_then(|seq| seq.parse::<u64>().ok());
-    let view = topics.get(*topic).ok_or_else(|| format!("{reason}: never subscribed"))?;
-    let next = view.next().ok_or_else(|| format!("{reason}: nothing more was to come"))?;
-    let is_exact =
-        code != CloseCode::SLOW_CONSUMER || kind(topic).class == Class::State || seq == Some(next - 1);
-    ensure(is_exact, || format!("closed with {reason:?}, to come was {next}: {view:?}"))
-}
-
-fn kind(topic: &str) -> &'static Topic {
-    TOPICS.iter().find(|one| one.name == topic).unwrap_or_else(|| panic!("no topic is named {topic}"))
 }
 
 fn name(text: &str) -> TopicName {
