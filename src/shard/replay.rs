@@ -124,6 +124,14 @@ impl Shard {
         self.writers[slot as usize].replay.get_or_insert_default().queue.push_back(one);
     }
 
+    /// The gap that a subscriber has not been told of because it waits for a snapshot to begin again from.
+    pub(super) fn untold_gap(&self, slot: Slot, topic: TopicId) -> Option<String> {
+        let replay = self.writers.get(slot as usize)?.replay.as_ref()?;
+        let waits = replay.queue.iter().find(|one| one.topic == topic)?;
+        let (Place::Resync { last }, topic) = (waits.place, self.topics.get(topic)?) else { return None };
+        (last < topic.seq).then(|| reply::gap(&topic.name, last + 1, topic.seq, "slow"))
+    }
+
     /// True when the slot was not live on the topic; it does not want to be any more.
     pub(super) fn stop_replay(&mut self, slot: Slot, topic: TopicId) -> bool {
         let Some(replay) = &mut self.writers[slot as usize].replay else { return false };

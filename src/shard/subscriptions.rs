@@ -93,7 +93,10 @@ impl Shard {
             return;
         }
         for topic in answer.topics.iter().filter_map(|(_, topic)| *topic) {
-            let writer = &mut self.writers[slot as usize];
+            if let Some(gap) = self.untold_gap(slot, topic) {
+                self.notify(slot, &gap, now, sockets);
+            }
+            let Some(writer) = self.writers.get_mut(slot as usize) else { return };
             if let Ok(at) = writer.subscriptions.binary_search(&topic) {
                 writer.subscriptions.remove(at);
                 self.unsubscribe(slot, topic);
