@@ -70,9 +70,9 @@ pub(crate) struct Replays {
 }
 
 impl Writer {
-    /// True exactly when it is subscribed to the topic and not live on it yet.
-    pub(crate) fn is_guest_of(&self, topic: TopicId) -> bool {
-        self.replay.as_ref().is_some_and(|replay| replay.queue.iter().any(|one| one.topic == topic))
+    /// The topics it has and is not live on yet.
+    pub(super) fn guest_of(&self) -> BTreeSet<TopicId> {
+        self.replay.iter().flat_map(|replay| &replay.queue).map(|one| one.topic).collect()
     }
 }
 
@@ -111,7 +111,7 @@ impl Shard {
     #[cfg_attr(not(test), expect(dead_code, reason = "the policy of `delta` is to call it"))]
     pub(super) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
         let Some(writer) = self.writers.get(slot as usize) else { return };
-        let is_live = writer.subscriptions.binary_search(&topic).is_ok() && !writer.is_guest_of(topic);
+        let is_live = writer.has(topic) && !writer.guest_of().contains(&topic);
         let Some(epoch) = self.topics.get(topic).filter(|_| is_live).map(|topic| topic.epoch) else { return };
         self.topics.demote(topic, slot, self.hot[slot as usize].encoding);
         self.catch_up(slot, topic, epoch, Place::Resync { last });
@@ -125,11 +125,15 @@ impl Shard {
         self.writers[slot as usize].replay.get_or_insert_default().queue.push_back(one);
     }
 
-    /// True when the slot was not live on the topic; it does not want to be any more.
-    pub(super) fn stop_replay(&mut self, slot: Slot, topic: TopicId) -> bool {
-        let Some(replay) = &mut self.writers[slot as usize].replay else { return false };
-        let at = replay.queue.iter().position(|one| one.topic == topic);
-        at.and_then(|at| replay.queue.remove(at)).is_some()
+    /// The slot does not want these topics, in ascending order, any more; returns those on which it was not live.
+    pub(super) fn stop_replays(&mut self, slot: Slot, topics: &[TopicId]) -> BTreeSet<TopicId> {
+        let mut stopped = BTreeSet::new();
+        if let Some(replay) = &mut self.writers[slot as usize].replay {
+            replay
+                .queue
+                .retain(|one| topics.binary_search(&one.topic).is_err() || !stopped.insert(one.topic));
+        }
+        stopped
     }
 
     /// The next piece has come.
@@ -275,6 +279,7 @@ impl Shard {
     pub(super) fn news(&mut self, news: &News, now: Moment, sockets: &mut impl Sockets) {
         let Some(topic) = self.topics.get_mut(news.topic) else { return };
         let text = match news.change {
+            Change::Retired => return self.retired(news.topic, now, sockets),
             Change::Terms(terms) => {
                 topic.terms = terms;
                 return;

@@ -10,22 +10,30 @@ use crate::message::frame;
 use crate::protocol::class::{Class, Terms};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::operation::{OpId, Wish};
+use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
 use crate::shard::outbound::Control;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-const TOPICS: [(&str, Class); 6] = [
+const TOPICS: [(&str, Class); 12] = [
     ("trade", Class::Event),
     ("chat", Class::Event),
     ("quote", Class::State),
     ("tick", Class::State),
     ("pulse", Class::BestEffort),
     ("book", Class::Delta),
+    ("trade.a", Class::Event),
+    ("trade.b", Class::Event),
+    ("quote.a", Class::State),
+    ("pulse.a", Class::BestEffort),
+    ("book.a", Class::Delta),
+    ("$chat", Class::Event),
 ];
+const PATTERNS: [&str; 6] = ["*", "t*", "trade*", "trade.*", "quote*", "p*"];
 /// More than any frame of a schedule.
 const FRAME_BYTES: usize = 21_000;
 /// More than the notices, acks and pongs of any queue.
@@ -42,6 +50,11 @@ pub(super) struct Totals {
     slow: u64,
     unsynced: u64,
     rejoined: u64,
+    /// Topics that came to a client by a pattern, before their first message and after it.
+    awaited: u64,
+    matched: u64,
+    /// Topics left by name, or with a pattern, that a client kept because of what else it asked for.
+    kept: u64,
 }
 
 impl Totals {
@@ -54,12 +67,16 @@ impl Totals {
         self.slow += other.slow;
         self.unsynced += other.unsynced;
         self.rejoined += other.rejoined;
+        self.awaited += other.awaited;
+        self.matched += other.matched;
+        self.kept += other.kept;
     }
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
-        let all = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced, self.rejoined];
-        all.into_iter().all(|count| count > 10)
+        let ends = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced];
+        let joins = [self.rejoined, self.awaited, self.matched, self.kept];
+        ends.into_iter().chain(joins).all(|count| count > 10)
     }
 }
 
@@ -68,6 +85,8 @@ impl Totals {
 struct Span {
     after: u64,
     to: Option<u64>,
+    /// The pattern it began with, where it was one: there is no ack of the topic's own.
+    pattern: Option<&'static str>,
 }
 
 /// One topic as one client sees it.
@@ -105,8 +124,27 @@ impl View {
 struct Client {
     id: ConnectionId,
     topics: BTreeMap<String, View>,
+    /// What it is subscribed to at its shard's place in the FIFO.
+    names: BTreeSet<String>,
+    patterns: BTreeSet<&'static str>,
+    /// The patterns whose answer is on its way, each with the heads of all topics when it was asked.
+    asked: VecDeque<(&'static str, BTreeMap<&'static str, u64>)>,
+    /// Patterns it has read an ack of.
+    acked: BTreeSet<String>,
     closed: bool,
     unread: Vec<u8>,
+}
+
+impl Client {
+    /// True exactly when it has asked for that topic, whatever way.
+    fn wants(&self, topic: &str) -> bool {
+        self.names.contains(topic) || self.patterns.iter().any(|pattern| is_match(pattern, topic))
+    }
+}
+
+/// What PROTOCOL says of patterns.
+fn is_match(pattern: &str, topic: &str) -> bool {
+    !topic.starts_with('$') && topic.starts_with(pattern.trim_end_matches('*'))
 }
 
 /// See the module.
@@ -213,8 +251,16 @@ impl Oracle {
             Operation::Connect { room, combined } => {
                 let shard = (self.clients.len() % 2) as u16;
                 let id = self.scene.connect(shard, room, combined);
-                let (topics, unread) = (BTreeMap::new(), Vec::new());
-                self.clients.push(Client { id, topics, closed: false, unread });
+                self.clients.push(Client {
+                    id,
+                    topics: BTreeMap::new(),
+                    names: BTreeSet::new(),
+                    patterns: BTreeSet::new(),
+                    asked: VecDeque::new(),
+                    acked: BTreeSet::new(),
+                    closed: false,
+                    unread: Vec::new(),
+                });
             }
             Operation::Publish { topic, size } => {
                 let (topic, _) = TOPICS[topic % TOPICS.len()];
@@ -247,13 +293,33 @@ impl Oracle {
                 let (topic, _) = TOPICS[topic % TOPICS.len()];
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
-                let wishes = vec![Wish { topic: name(topic), since: None }];
+                let wishes = vec![wish(topic)];
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
             Operation::Unsubscribe { who, topic } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let topics = vec![name(TOPICS[topic % TOPICS.len()].0)];
-                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, topics });
+                let subjects = vec![wish(TOPICS[topic % TOPICS.len()].0).subject];
+                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
+            }
+            Operation::SubscribePattern { who, pattern, topic } => {
+                let Some(connection) = self.pick(who) else { return Ok(()) };
+                let pattern = PATTERNS[pattern % PATTERNS.len()];
+                let heads =
+                    self.published.iter().map(|(topic, sizes)| (*topic, sizes.len() as u64)).collect();
+                let client = self.clients.iter_mut().find(|client| client.id == connection);
+                client
+                    .into_iter()
+                    .for_each(|client| client.asked.push_back((pattern, BTreeMap::clone(&heads))));
+                let mut wishes = vec![wish(pattern)];
+                wishes.extend(topic.map(|topic| wish(TOPICS[topic % TOPICS.len()].0)));
+                self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
+                let tag = Tag::Native(OpId::Null, Vec::new());
+                self.scene.request(Request::Subscribe { connection, tag, wishes });
+            }
+            Operation::UnsubscribePattern { who, pattern } => {
+                let Some(connection) = self.pick(who) else { return Ok(()) };
+                let subjects = vec![wish(PATTERNS[pattern % PATTERNS.len()]).subject];
+                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
             }
             Operation::Room { who, .. }
             | Operation::Die { who }
@@ -330,28 +396,55 @@ impl Oracle {
     }
 
     fn expect(&mut self, answer: &Subscribed) {
-        let mut rejoined = 0;
+        let mut seen = Totals::default();
         let Some(client) = self.client(answer.connection) else { return };
         for outcome in &answer.outcomes {
             let Ok(grant) = &outcome.granted else { continue };
             let view = client.topics.entry(outcome.topic.to_string()).or_default();
             if !view.is_live() {
-                rejoined += u64::from(!view.spans.is_empty());
-                view.spans.push(Span { after: grant.seq, to: None });
+                seen.rejoined += u64::from(!view.spans.is_empty());
+                view.spans.push(Span { after: grant.seq, to: None, pattern: None });
+            }
+            client.names.insert(outcome.topic.to_string());
+        }
+        if !answer.patterns.is_empty() {
+            let (pattern, heads) = client.asked.pop_front().expect("an answer to what was asked");
+            client.patterns.insert(pattern);
+            // Whether the topic exists makes no difference to who is to get its messages.
+            for (topic, head) in heads.into_iter().filter(|(topic, _)| is_match(pattern, topic)) {
+                let view = client.topics.entry(topic.to_owned()).or_default();
+                if !view.is_live() {
+                    *(if head == 0 { &mut seen.awaited } else { &mut seen.matched }) += 1;
+                    view.spans.push(Span { after: head, to: None, pattern: Some(pattern) });
+                }
             }
         }
-        self.totals.rejoined += rejoined;
+        self.totals.add(&seen);
     }
 
     fn expect_no_more(&mut self, shard: usize, answer: &Unsubscribed) {
         let taken = self.taken[shard].clone();
         let Some(client) = self.client(answer.connection) else { return };
         for (topic, _) in &answer.topics {
-            let view = client.topics.entry(topic.to_string()).or_default();
-            if let Some(span) = view.spans.last_mut().filter(|span| span.to.is_none()) {
+            client.names.remove(topic.as_str());
+        }
+        for pattern in &answer.patterns {
+            client.patterns.remove(pattern.to_string().as_str());
+        }
+        let mut views = std::mem::take(&mut client.topics);
+        let mut kept = 0;
+        for (topic, view) in &mut views {
+            let Some(span) = view.spans.last_mut().filter(|span| span.to.is_none()) else { continue };
+            let is_meant = answer.topics.iter().any(|(name, _)| name.as_str() == topic)
+                || answer.patterns.iter().any(|pattern| is_match(&pattern.to_string(), topic));
+            if client.wants(topic) {
+                kept += u64::from(is_meant);
+            } else {
                 span.to = Some(taken.get(topic.as_str()).copied().unwrap_or_default().max(span.after));
             }
         }
+        client.topics = views;
+        self.totals.kept += kept;
     }
 
     fn check(&mut self) -> Verdict {
@@ -392,14 +485,16 @@ impl Oracle {
                         client.closed = true;
                         named_its_last(&client.topics, code, &reason).map_err(says)?;
                     }
-                    Read::Event(event) => told(&mut client.topics, &event).map_err(says)?,
+                    Read::Event(event) => {
+                        told(&mut client.topics, &mut client.acked, &event).map_err(says)?
+                    }
                     Read::Message { topic, number, pad } => {
                         let sizes = &self.published[topic.as_str()];
                         let is_whole = sizes.get(number as usize - 1) == Some(&pad.len())
                             && pad.bytes().all(|byte| byte == b'x');
                         ensure(is_whole, || says(format!("{topic} {number} with other bytes")))?;
                         let view = client.topics.entry(topic.clone()).or_default();
-                        came(view, &topic, number).map_err(says)?;
+                        came(view, &client.acked, &topic, number).map_err(says)?;
                     }
                 }
             }
@@ -411,11 +506,15 @@ impl Oracle {
 }
 
 /// A message came: it must be the next, or of a class that may leave some out.
-fn came(view: &mut View, topic: &str, number: u64) -> Verdict {
+fn came(view: &mut View, acked: &BTreeSet<String>, topic: &str, number: u64) -> Verdict {
     let Some(span) = view.span_of(number) else {
         return Err(format!("{topic} {number} was not subscribed to: {view:?}"));
     };
-    ensure(view.acked.contains(&span.after), || format!("{topic} {number} before its ack: {view:?}"))?;
+    let is_acked = match span.pattern {
+        Some(pattern) => acked.contains(pattern),
+        None => view.acked.contains(&span.after),
+    };
+    ensure(is_acked, || format!("{topic} {number} before its ack: {view:?}"))?;
     if class(topic) == Class::State {
         while let Some(next) = view.next().filter(|next| *next < number) {
             view.last = next;
@@ -430,12 +529,15 @@ fn came(view: &mut View, topic: &str, number: u64) -> Verdict {
 }
 
 /// An event came.
-fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdict {
+fn told(topics: &mut BTreeMap<String, View>, acked: &mut BTreeSet<String>, event: &Value) -> Verdict {
     match event["event"].as_str() {
         Some("ack") if event["op"] == "subscribe" => {
             for one in event["ok"].as_array().into_iter().flatten() {
-                let view = topics.entry(one["topic"].as_str().unwrap_or_default().to_owned()).or_default();
-                view.acked.extend(one["seq"].as_u64());
+                let topic = one["topic"].as_str().unwrap_or_default().to_owned();
+                match one["seq"].as_u64() {
+                    Some(seq) => topics.entry(topic).or_default().acked.push(seq),
+                    None => _ = acked.insert(topic),
+                }
             }
         }
         Some("gap") => {
@@ -475,6 +577,10 @@ fn named_its_last(topics: &BTreeMap<String, View>, code: CloseCode, reason: &str
 
 fn class(topic: &str) -> Class {
     TOPICS.iter().find(|(name, _)| *name == topic).map_or(Class::Event, |(_, class)| *class)
+}
+
+fn wish(text: &str) -> Wish {
+    Wish { subject: Subject::try_from(text).expect("a topic or a pattern"), since: None }
 }
 
 fn name(text: &str) -> TopicName {

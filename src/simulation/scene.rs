@@ -5,6 +5,8 @@ use crate::ids::{ConnectionId, ShardId, Slot};
 use crate::limits::Limits;
 use crate::message::Encoding;
 use crate::protocol::class::Terms;
+use crate::protocol::outcome::Grant;
+use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
 use crate::sequencer::request::{Delivery, Request};
 use crate::shard::core::Shard;
@@ -75,14 +77,24 @@ impl Scene {
     pub(crate) fn request(&mut self, request: Request) {
         let mut out = Outbox::new();
         self.sequencer.handle(request, Now { moment: self.now, unix_us: 0 }, &mut out);
+        self.post(out);
+    }
+
+    fn post(&mut self, out: Outbox) {
+        let set = |topic: &TopicName, grant: &mut Grant| {
+            grant.terms = self.terms.get(topic.as_str()).copied().unwrap_or(grant.terms);
+        };
         for (shard, mut delivery) in out {
-            if let Delivery::Subscribed(answer) = &mut delivery {
-                for outcome in &mut answer.outcomes {
-                    let terms = self.terms.get(outcome.topic.as_str());
-                    if let (Ok(grant), Some(terms)) = (&mut outcome.granted, terms) {
-                        grant.terms = *terms;
+            match &mut delivery {
+                Delivery::Subscribed(answer) => {
+                    for outcome in &mut answer.outcomes {
+                        outcome.granted.iter_mut().for_each(|grant| set(&outcome.topic, grant));
                     }
+                    let matched = answer.patterns.iter_mut().flat_map(|one| &mut one.found.matched);
+                    matched.flatten().for_each(|(topic, grant)| set(topic, grant));
                 }
+                Delivery::Born(born) => set(&born.topic, &mut born.grant),
+                _ => {}
             }
             self.places[usize::from(shard)].inbox.push_back(delivery);
         }
@@ -130,12 +142,18 @@ impl Scene {
         while let Some((topic, count)) = leaves.pop_first() {
             self.request(Request::Leave { shard: shard as ShardId, topic, count });
         }
+        let mut unwatched = std::mem::take(&mut self.places[shard].shard.wildcards.unwatched);
+        while let Some((pattern, count)) = unwatched.pop_first() {
+            self.request(Request::Unwatch { shard: shard as ShardId, pattern, count });
+        }
     }
 
     /// Time passes.
     pub(crate) fn wait(&mut self, time: Duration) {
         self.now = self.now + time;
-        self.sequencer.tick(self.now);
+        let mut out = Outbox::new();
+        self.sequencer.tick(self.now, &mut out);
+        self.post(out);
         for place in &mut self.places {
             place.shard.tick(0, usize::MAX / 2, self.now, &mut place.sockets);
         }
