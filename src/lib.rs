@@ -70,6 +70,9 @@ mod mailbox;
 pub mod message;
 mod operator;
 mod platform;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod protocol;
 pub mod sequencer;
 mod server;

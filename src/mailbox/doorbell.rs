@@ -9,13 +9,12 @@
 //!
 //! Both sides use a swap on the same flag, so one of the two comes second: either the sleeper's swap reads the
 //! bringer's (and its look sees the push), or the bringer's reads the sleeper's `false` (and wakes it). A plain
-//! store in `arm` would lose that order.
+//! store in `arm` would lose that order. `tests/loom` tries these orders.
 
-use crossbeam::sync::Unparker;
+use super::sync::{AtomicBool, Notify, Unparker};
 use crossbeam::utils::CachePadded;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Notify;
+use std::sync::atomic::Ordering;
 
 /// How the one behind the bell sleeps.
 #[derive(Debug)]

@@ -67,7 +67,8 @@ impl Sequencer {
         for id in ids {
             self.topics.trim(id, now.moment);
             let Some(topic) = self.topics.get(id) else { continue };
-            let piece = topic.piece(topic.epoch, Place::Snapshot, budget).filter(|piece| !piece.is_empty());
+            let at_head = Place::Snapshot { head: topic.seq };
+            let piece = topic.piece(topic.epoch, at_head, budget).filter(|piece| !piece.is_empty());
             pieces.extend(piece.map(|piece| (matched.len(), piece)));
             matched.push((topic.name.clone(), topic.grant(id, None)));
         }
@@ -107,7 +108,7 @@ impl Sequencer {
         let recovered = since.map(|since| recovery(topic, since));
         let place = match (recovered, since) {
             (Some(Recovery::Complete), Some(since)) => Place::After(since.seq),
-            _ => Place::Snapshot,
+            _ => Place::Snapshot { head: topic.seq },
         };
         let piece = topic.piece(topic.epoch, place, budget).filter(|piece| !piece.is_empty());
         let grant = topic.grant(id, recovered);

@@ -93,6 +93,18 @@ impl Sequencer {
         }
     }
 
+    /// The epoch of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn epoch_of(&self, name: &str) -> Option<crate::ids::Epoch> {
+        Some(self.topics.get(self.topics.id(name)?)?.epoch)
+    }
+
+    /// The id of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn id_of(&self, name: &str) -> Option<crate::ids::TopicId> {
+        self.topics.id(name)
+    }
+
     /// Gives a message its place, keeps it, and sends it to the shards that want it.
     fn publish(
         &mut self,

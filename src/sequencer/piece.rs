@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// Where a subscriber stands that is not live yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Before a snapshot, if there is one; else at the head.
-    Snapshot,
+    /// Before a snapshot, if there is one; else it needs nothing up to that number.
+    Snapshot { head: u64 },
     /// Behind: it was sent nothing after `last`, and cannot go on without a snapshot.
     Resync { last: u64 },
     /// It has everything up to that number.
@@ -120,11 +120,15 @@ impl Topic {
             (Some(Loss::Epoch { epoch: self.epoch, seq: after }), snapshot, after)
         } else {
             match place {
-                Place::Snapshot => (None, snapshot, head),
+                Place::Snapshot { .. } if snapshot.is_some() => (None, snapshot, head),
                 Place::Resync { last } => (gap(last, head, "slow"), Some(snapshot?), head),
-                Place::After(seq) if self.history.reaches(seq) => (None, None, seq),
+                Place::After(seq) | Place::Snapshot { head: seq } if self.history.reaches(seq) => {
+                    (None, None, seq)
+                }
                 Place::After(seq) if snapshot.is_some() => (gap(seq, head, "evicted"), snapshot, head),
-                Place::After(seq) => (gap(seq, floor, "evicted"), None, floor),
+                Place::After(seq) | Place::Snapshot { head: seq } => {
+                    (gap(seq, floor, "evicted"), None, floor)
+                }
             }
         };
         let after = snapshot.map_or(after, |first| first - 1);
@@ -137,7 +141,8 @@ impl Topic {
         let is_snapshot = snapshot.is_some() && !messages.is_empty();
         // Asked for again, it is a piece of this epoch, and what is lost has been told.
         let place = match (loss, snapshot, place) {
-            (_, Some(_), _) => Place::Snapshot,
+            (_, Some(_), place @ Place::Snapshot { .. }) => place,
+            (_, Some(_), _) => Place::Snapshot { head },
             (Some(_), None, _) => Place::After(after),
             (None, None, place) => place,
         };

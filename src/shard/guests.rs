@@ -1,12 +1,35 @@
-//! Guests of a shard's topics: who is subscribed and not live yet. They keep the topic here, and are routed nothing.
+//! Who keeps a topic in a shard's table: subscribers, and guests, who are subscribed and not live yet. It comes with
+//! the first and goes with the last of them; guests are routed nothing.
 
-use super::topics::Topics;
+use super::topics::{Topic, Topics};
 use crate::ids::{Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::outcome::Grant;
 use crate::protocol::topic::TopicName;
 
 impl Topics {
+    /// The topic, made if need be, on the newest terms.
+    pub(super) fn invite(&mut self, name: &TopicName, grant: &Grant) -> &mut Topic {
+        let at = grant.id as usize;
+        if at >= self.table.len() {
+            self.table.resize_with(at + 1, || None);
+        }
+        let topic = self.table[at].get_or_insert_with(|| {
+            Box::new(Topic {
+                name: name.clone(),
+                epoch: grant.epoch,
+                seq: grant.seq,
+                terms: grant.terms,
+                slots: Vec::new(),
+                changes: Vec::new(),
+                encodings: [0; Encoding::COUNT],
+                guests: 0,
+            })
+        });
+        topic.terms = grant.terms;
+        topic
+    }
+
     /// One guest more.
     pub(crate) fn host(&mut self, name: &TopicName, grant: &Grant) {
         self.invite(name, grant).guests += 1;
@@ -35,6 +58,14 @@ impl Topics {
         if let Some(topic) = self.get_mut(id) {
             topic.guests -= 1;
             self.forget_if_deserted(id);
+        }
+    }
+
+    /// A topic without subscribers and guests is forgotten.
+    pub(super) fn forget_if_deserted(&mut self, id: TopicId) {
+        let place = &mut self.table[id as usize];
+        if place.as_ref().is_some_and(|topic| topic.guests == 0 && topic.encodings.iter().all(|n| *n == 0)) {
+            *place = None;
         }
     }
 }

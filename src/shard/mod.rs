@@ -25,6 +25,8 @@ mod reader;
 mod replay;
 #[cfg(test)]
 mod replays;
+#[cfg(test)]
+mod rings;
 mod shell;
 #[cfg(test)]
 mod situations;

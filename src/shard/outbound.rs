@@ -52,6 +52,15 @@ pub(crate) struct Data {
     pub(crate) since_s: u32,
 }
 
+/// The frames of a topic's history after one number and up to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Portion {
+    pub(crate) held: Rc<Held>,
+    pub(crate) topic: TopicId,
+    pub(crate) after: u64,
+    pub(crate) last: u64,
+}
+
 /// One frame waiting.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -61,7 +70,7 @@ pub(crate) enum Entry {
         kind: Control,
     },
     /// A piece of a replay, shared by all who are sent the same.
-    Piece(Rc<Held>),
+    Piece(Portion),
     /// A message that was taken back.
     Gone,
 }
@@ -71,7 +80,7 @@ impl Entry {
         match self {
             Self::Data(data) => &data.held.bytes,
             Self::Control { bytes, .. } => bytes,
-            Self::Piece(held) => &held.bytes,
+            Self::Piece(portion) => &portion.held.bytes,
             Self::Gone => &[],
         }
     }
@@ -150,6 +159,15 @@ impl Outbound {
     /// The frames waiting, each with how many of its bytes have gone.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Entry, usize)> {
         self.entries.iter().enumerate().map(|(at, entry)| (entry, if at == 0 { self.begun } else { 0 }))
+    }
+
+    /// What waits of topics: which, the number before what waits and the last of it, and how many bytes have gone.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (TopicId, u64, u64, usize)> {
+        self.iter().filter_map(|(entry, begun)| match entry {
+            Entry::Data(data) => Some((data.topic, data.seq - 1, data.seq, begun)),
+            Entry::Piece(portion) => Some((portion.topic, portion.after, portion.last, begun)),
+            _ => None,
+        })
     }
 
     /// What waits of an indexed topic.
@@ -421,7 +439,7 @@ impl Outbound {
                 self.states += usize::from(data.class == Class::State);
                 self.charge(&data.held, total)
             }
-            Entry::Piece(held) => self.charge(held, total),
+            Entry::Piece(portion) => self.charge(&portion.held, total),
         };
         self.frames += 1;
         self.bytes += own + ENTRY_BYTES;
@@ -439,7 +457,7 @@ impl Outbound {
                 self.states -= usize::from(data.class == Class::State);
                 self.release(&data.held, total)
             }
-            Entry::Piece(held) => self.release(held, total),
+            Entry::Piece(portion) => self.release(&portion.held, total),
         };
         self.frames -= 1;
         self.bytes -= own + ENTRY_BYTES;

@@ -28,6 +28,12 @@ impl Shard {
     ) -> bool {
         let frame = self.log.frame(number);
         let terms = self.terms(frame.topic);
+        if self.writers.get(slot as usize).is_some_and(|writer| writer.is_guest_of(frame.topic)) {
+            // It was routed before the subscriber had to start again.
+            self.log.forgive(number);
+            self.skipped(slot, 1);
+            return false;
+        }
         if self.hot[slot as usize].state == State::Blocked && !self.fits(slot, frame.topic, terms, len) {
             self.write_queue(slot, now, sockets);
         }
@@ -56,8 +62,9 @@ impl Shard {
                 self.abandon(number);
             }
             Verdict::Resync => {
-                self.close_unsynced(slot, frame.topic, now, sockets);
-                self.abandon(number);
+                self.start_again(slot, frame.topic, frame.seq);
+                self.log.forgive(number);
+                self.skipped(slot, 1);
             }
         }
         false
@@ -108,7 +115,7 @@ impl Shard {
             match self.verdict(slot, topic, seq) {
                 Some(Verdict::SkipOldest) if self.skip_oldest(slot, topic) => {}
                 Some(Verdict::Close { last }) => return self.close_slow(slot, topic, last, now, sockets),
-                Some(Verdict::Resync) => return self.close_unsynced(slot, topic, now, sockets),
+                Some(Verdict::Resync) => self.start_again(slot, topic, seq),
                 _ => return,
             }
         }
@@ -124,12 +131,17 @@ impl Shard {
         queue.oldest().find(is_too_old).map(|data| (data.topic, data.seq))
     }
 
-    /// Closes a subscriber that can only go on from a snapshot which there is not.
-    fn close_unsynced(&mut self, slot: Slot, topic: TopicId, now: Moment, sockets: &mut impl Sockets) {
-        let text = self.topics.get(topic).map_or_else(String::new, |topic| reply::cannot_resume(&topic.name));
-        self.drop_queue(slot);
-        let reason = Reason::CannotResume;
-        self.close_with(slot, reason, reason.code(), &text, now, sockets);
+    /// Drops what waits of a topic whose message `seq` does not fit: the subscriber starts again from a snapshot
+    /// once its queue is empty, and is closed with 4002 where there is none.
+    fn start_again(&mut self, slot: Slot, topic: TopicId, seq: u64) {
+        let mut first_lost = seq;
+        while let Some(queue) = &mut self.writers[slot as usize].outbound
+            && let Some((taken_back, _)) = queue.take_back(topic, &mut self.queued)
+        {
+            first_lost = first_lost.min(taken_back);
+            self.skipped(slot, 1);
+        }
+        self.resync(slot, topic, first_lost - 1);
     }
 
     /// What it is owed is abandoned; a frame that has begun stays.
@@ -153,14 +165,9 @@ impl Shard {
     /// Closes a blocked slot that is too far behind, naming the last message it will have received.
     pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let Some(queue) = &self.writers[slot as usize].outbound else { return };
-        let messages = || {
-            queue.iter().filter_map(|(entry, begun)| match entry {
-                Entry::Data(data) => Some((data.topic, data.seq, begun)),
-                _ => None,
-            })
-        };
-        let last = messages().find(|(.., begun)| *begun == 0).map(|(topic, seq, _)| (topic, seq - 1));
-        let begun = messages().next().map(|(topic, seq, _)| (topic, seq));
+        let waits = queue.numbers().find(|(.., begun)| *begun == 0);
+        let last = waits.map(|(topic, before, ..)| (topic, before));
+        let begun = queue.numbers().next().map(|(topic, _, last, _)| (topic, last));
         let (topic, last) = last.or(begun).unwrap_or((TopicId::MAX, 0));
         self.close_slow(slot, topic, last, now, sockets);
     }

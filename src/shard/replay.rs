@@ -16,7 +16,7 @@
 
 use super::core::Shard;
 use super::log::Held;
-use super::outbound::{Control, Entry};
+use super::outbound::{Control, Entry, Portion};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
@@ -41,6 +41,8 @@ use std::time::Duration;
 pub(crate) struct Replay {
     /// One after the other, the first one now.
     queue: VecDeque<CatchingUp>,
+    /// The topics of the queue.
+    guest_of: BTreeSet<TopicId>,
     /// Pieces handed over that the kernel does not have yet.
     in_flight: usize,
     /// When it last began again from a snapshot because it was behind.
@@ -70,9 +72,9 @@ pub(crate) struct Replays {
 }
 
 impl Writer {
-    /// The topics it has and is not live on yet.
-    pub(super) fn guest_of(&self) -> BTreeSet<TopicId> {
-        self.replay.iter().flat_map(|replay| &replay.queue).map(|one| one.topic).collect()
+    /// True exactly when it has the topic and is not live on it yet.
+    pub(crate) fn is_guest_of(&self, topic: TopicId) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.guest_of.contains(&topic))
     }
 }
 
@@ -91,7 +93,7 @@ impl Shard {
         grant: &Grant,
         piece: &Piece,
         must_wait: bool,
-    ) -> Option<Rc<Held>> {
+    ) -> Option<Portion> {
         self.fix_in_place(slot, grant.id);
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last && !must_wait {
@@ -108,10 +110,9 @@ impl Shard {
     /// Takes a subscriber that is behind out of the live stream: it is sent nothing more of the topic until it can
     /// begin again from a snapshot, after a gap from the message after `last`. What it is still owed of the topic
     /// is the caller's to drop.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the policy of `delta` is to call it"))]
     pub(super) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
         let Some(writer) = self.writers.get(slot as usize) else { return };
-        let is_live = writer.has(topic) && !writer.guest_of().contains(&topic);
+        let is_live = writer.has(topic) && !writer.is_guest_of(topic);
         let Some(epoch) = self.topics.get(topic).filter(|_| is_live).map(|topic| topic.epoch) else { return };
         self.topics.demote(topic, slot, self.hot[slot as usize].encoding);
         self.catch_up(slot, topic, epoch, Place::Resync { last });
@@ -122,16 +123,31 @@ impl Shard {
         let ticket = self.replays.next_ticket;
         self.replays.next_ticket = ticket.wrapping_add(1);
         let one = CatchingUp { topic, epoch, ticket, place, is_asked: false };
-        self.writers[slot as usize].replay.get_or_insert_default().queue.push_back(one);
+        let replay = self.writers[slot as usize].replay.get_or_insert_default();
+        replay.queue.push_back(one);
+        replay.guest_of.insert(topic);
+    }
+
+    /// The gaps that a subscriber of these topics, in ascending order, has not been told of because it waits for a
+    /// snapshot to begin again from.
+    pub(super) fn untold_gaps(&self, slot: Slot, topics: &[TopicId]) -> Vec<String> {
+        let replay = self.writers.get(slot as usize).and_then(|writer| writer.replay.as_ref());
+        let waits = replay.into_iter().flat_map(|replay| &replay.queue);
+        let gap = |one: &CatchingUp| {
+            let (Place::Resync { last }, topic) = (one.place, self.topics.get(one.topic)?) else {
+                return None;
+            };
+            (last < topic.seq).then(|| reply::gap(&topic.name, last + 1, topic.seq, "slow"))
+        };
+        waits.filter(|one| topics.binary_search(&one.topic).is_ok()).filter_map(gap).collect()
     }
 
     /// The slot does not want these topics, in ascending order, any more; returns those on which it was not live.
-    pub(super) fn stop_replays(&mut self, slot: Slot, topics: &[TopicId]) -> BTreeSet<TopicId> {
-        let mut stopped = BTreeSet::new();
-        if let Some(replay) = &mut self.writers[slot as usize].replay {
-            replay
-                .queue
-                .retain(|one| topics.binary_search(&one.topic).is_err() || !stopped.insert(one.topic));
+    pub(super) fn stop_replays(&mut self, slot: Slot, topics: &[TopicId]) -> Vec<TopicId> {
+        let Some(replay) = &mut self.writers[slot as usize].replay else { return Vec::new() };
+        let stopped: Vec<_> = topics.iter().copied().filter(|topic| replay.guest_of.remove(topic)).collect();
+        if !stopped.is_empty() {
+            replay.queue.retain(|one| stopped.binary_search(&one.topic).is_err());
         }
         stopped
     }
@@ -154,10 +170,11 @@ impl Shard {
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last {
             replay.queue.pop_front();
+            replay.guest_of.remove(&topic);
             self.topics.promote(topic, slot, encoding);
         }
         self.fix_in_place(slot, topic);
-        let held = self.encode(encoding, &name, &piece);
+        let portion = self.encode(encoding, &name, &piece);
         if let Some(loss) = piece.loss {
             let text = match loss {
                 Loss::Gap { from, to, reason } => reply::gap(&name, from, to, reason),
@@ -166,7 +183,7 @@ impl Shard {
             self.notify(slot, &text, now, sockets);
         }
         if self.is_here(answer.connection) {
-            self.send_pieces(slot, held.as_slice(), now, sockets);
+            self.send_pieces(slot, portion.as_slice(), now, sockets);
             self.ask(slot);
         }
     }
@@ -231,7 +248,7 @@ impl Shard {
     pub(super) fn send_pieces(
         &mut self,
         slot: Slot,
-        pieces: &[Rc<Held>],
+        pieces: &[Portion],
         now: Moment,
         sockets: &mut impl Sockets,
     ) {
@@ -249,9 +266,9 @@ impl Shard {
         self.counters.bytes += taken as u64;
         let mut rest = pieces;
         while let [piece, more @ ..] = rest
-            && piece.bytes.len() <= taken
+            && piece.held.bytes.len() <= taken
         {
-            taken -= piece.bytes.len();
+            taken -= piece.held.bytes.len();
             rest = more;
         }
         if !rest.is_empty() && state == State::Open {
@@ -265,13 +282,13 @@ impl Shard {
     }
 
     /// One write of all of them.
-    fn offer(&mut self, slot: Slot, pieces: &[Rc<Held>], sockets: &mut impl Sockets) -> Taken {
+    fn offer(&mut self, slot: Slot, pieces: &[Portion], sockets: &mut impl Sockets) -> Taken {
         self.sends += 1;
         if let [piece] = pieces {
-            return sockets.send(slot, &piece.bytes);
+            return sockets.send(slot, &piece.held.bytes);
         }
         self.scratch.clear();
-        pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.bytes));
+        pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.held.bytes));
         sockets.send(slot, &self.scratch)
     }
 
@@ -308,12 +325,13 @@ impl Shard {
     }
 
     /// A piece's frames, made once for all who are sent the same; `None` where there are none.
-    fn encode(&mut self, encoding: Encoding, name: &TopicName, piece: &Piece) -> Option<Rc<Held>> {
-        let key = Key::of(encoding, piece)?;
+    fn encode(&mut self, encoding: Encoding, name: &TopicName, piece: &Piece) -> Option<Portion> {
+        let (key, last) = (Key::of(encoding, piece)?, piece.messages.last()?);
+        let portion = |held| Portion { held, topic: last.topic, after: piece.after, last: last.seq };
         self.counters.replayed += piece.messages.len() as u64;
         self.counters.snapshots += u64::from(piece.is_snapshot);
         if let Some(held) = self.replays.kept.get(&key) {
-            return Some(held);
+            return Some(portion(held));
         }
         self.counters.replays_encoded += 1;
         let mut bytes = Vec::new();
@@ -333,7 +351,7 @@ impl Shard {
         }
         let held = Rc::new(Held { bytes, queued: Cell::new(0) });
         self.replays.kept.keep(key, piece, held.clone());
-        Some(held)
+        Some(portion(held))
     }
 }
 
@@ -389,5 +407,13 @@ impl Kept {
             let oldest = self.order.pop_front().and_then(|oldest| self.pieces.remove(&oldest));
             self.bytes -= oldest.map_or(0, |piece| piece.weight);
         }
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// True exactly when the slot is subscribed to the topic and not live on it yet.
+    pub(crate) fn is_guest(&self, slot: Slot, topic: TopicId) -> bool {
+        self.writers.get(slot as usize).is_some_and(|writer| writer.is_guest_of(topic))
     }
 }

@@ -8,7 +8,7 @@ use crate::ids::{ConnectionId, Epoch, Slot};
 use crate::limits::Limits;
 use crate::message::{Encoding, frame};
 use crate::protocol::class::Class;
-use crate::protocol::operation::{Since, Wish};
+use crate::protocol::operation::{OpId, Since, Wish};
 use crate::protocol::options::PublishOptions;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
@@ -320,4 +320,118 @@ fn one_that_is_behind_begins_again_from_the_snapshot() {
     scene.shard.tick(0, 10, scene.now, &mut scene.sockets);
     assert!(scene.go_on());
     assert_eq!(scene.read(id.slot), (Vec::new(), Some(4002)));
+}
+
+/// Random joins, resumes, leaves, publishes, evictions, and sockets that take a few bytes at a time; answers come when
+/// they come. Whatever happens: after each ack the numbers go on from where it says, without a hole that was not told
+/// of and without a repeat, nothing comes of what was left, and in the end whoever is there has all there was.
+#[test]
+fn random_resumes_have_no_seam() {
+    let mut resumed = 0;
+    for seed in 0..300 {
+        resumed += play(fastrand::Rng::with_seed(seed), seed);
+    }
+    assert!(resumed > 1_000, "only {resumed} subscriptions were resumed");
+}
+
+/// One connection: where each subscription that was not acked yet was to resume, and whether it is subscribed.
+struct Resumer {
+    id: ConnectionId,
+    asked: Vec<Option<u64>>,
+    is_in: bool,
+}
+
+fn play(mut rng: fastrand::Rng, seed: u64) -> usize {
+    let limits = Limits { queue_frames: rng.usize(16..400), ..Limits::default() };
+    let mut scene = Scene::new(limits, vec![keeping(rng.usize(1..150))]);
+    let (mut head, mut clients) = (0_u64, Vec::<Resumer>::new());
+    for _ in 0..300 {
+        let who = if clients.is_empty() { 0 } else { rng.usize(..clients.len()) };
+        match rng.u32(0..20) {
+            0 => {
+                let id = scene.connect();
+                clients.retain(|client| client.id.slot != id.slot);
+                clients.push(Resumer { id, asked: Vec::new(), is_in: false });
+            }
+            1..5 if !clients.is_empty() && !clients[who].is_in => {
+                let since = rng.bool().then(|| head.saturating_sub(rng.u64(0..150)));
+                scene.shard.owe_answer(clients[who].id.slot);
+                let wishes = vec![Wish {
+                    subject: name().into(),
+                    since: since.map(|seq| Since { epoch: Epoch(1), seq }),
+                }];
+                let tag = Tag::Native(OpId::Null, Vec::new());
+                scene.request(Request::Subscribe { connection: clients[who].id, tag, wishes });
+                clients[who].asked.push(since);
+                clients[who].is_in = true;
+            }
+            5 if !clients.is_empty() && clients[who].is_in => {
+                scene.shard.owe_answer(clients[who].id.slot);
+                let tag = Tag::Native(OpId::Null, Vec::new());
+                let topics = vec![name().into()];
+                scene.request(Request::Unsubscribe { connection: clients[who].id, tag, subjects: topics });
+                clients[who].is_in = false;
+            }
+            6..11 => {
+                let more = rng.u64(1..40);
+                scene.publish_numbers(head + 1..=head + more);
+                head += more;
+            }
+            11..15 => {
+                scene.go_on();
+            }
+            15..19 if !clients.is_empty() && scene.shard.is_here(clients[who].id) => {
+                let slot = clients[who].id.slot;
+                let more = if rng.bool() { usize::MAX } else { rng.usize(0..400) };
+                scene.sockets.room.insert(slot, more);
+                scene.shard.drain(slot, scene.now, &mut scene.sockets);
+            }
+            _ => scene.leave(),
+        }
+        assert_eq!(imbalance(&scene.shard.counters()), None, "seed {seed}");
+    }
+    scene.sockets.room.clear();
+    let mut is_busy = true;
+    while is_busy {
+        is_busy = scene.go_on();
+        for client in &clients {
+            if scene.shard.is_here(client.id) {
+                scene.shard.drain(client.id.slot, scene.now, &mut scene.sockets);
+            }
+        }
+        is_busy |= scene.go_on();
+    }
+    clients.iter().map(|client| check(&scene, client, head, seed)).sum()
+}
+
+/// What one connection got; returns how many of its subscriptions were resumed.
+fn check(scene: &Scene, client: &Resumer, head: u64, seed: u64) -> usize {
+    let (texts, close) = scene.read(client.id.slot);
+    let (mut asked, mut last, mut resumed) = (client.asked.iter(), None, 0);
+    for text in &texts {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        let says = || format!("seed {seed}: {} got {text} after {last:?}", client.id);
+        match (value["event"].as_str(), value["op"].as_str()) {
+            (Some("ack"), Some("subscribe")) => {
+                let (granted, since) = (&value["ok"][0], asked.next().unwrap());
+                let is_recovered = granted["recovered"] == true;
+                resumed += usize::from(is_recovered);
+                last = if is_recovered { *since } else { granted["seq"].as_u64() };
+            }
+            (Some("ack"), _) => last = None,
+            (Some("gap"), _) => {
+                assert_eq!(value["from"].as_u64(), last.map(|last| last + 1), "{}", says());
+                last = value["to"].as_u64();
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                assert_eq!(value.as_u64(), last.map(|last| last + 1), "{}", says());
+                last = value.as_u64();
+            }
+        }
+    }
+    if close.is_none() && scene.shard.is_here(client.id) && !scene.shard.is_closing(client.id.slot) {
+        assert_eq!(last, client.is_in.then_some(head), "seed {seed}: {} in the end", client.id);
+    }
+    resumed
 }

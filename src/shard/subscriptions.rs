@@ -108,17 +108,25 @@ impl Shard {
             return;
         }
         for topic in answer.topics.iter().filter_map(|(_, topic)| *topic) {
-            let writer = &mut self.writers[slot as usize];
+            let Some(writer) = self.writers.get_mut(slot as usize) else { return };
             if let Ok(at) = writer.subscriptions.binary_search(&topic) {
                 writer.subscriptions.remove(at);
                 self.counters.subscriptions -= 1;
                 self.leave_later(topic);
                 if !self.is_kept_by_pattern(slot, topic) {
-                    self.depart(slot, &[topic]);
+                    self.depart_told(slot, &[topic], now, sockets);
                 }
             }
         }
-        answer.patterns.iter().for_each(|pattern| self.unwatch(slot, pattern));
+        for pattern in &answer.patterns {
+            if self.is_here(answer.connection) {
+                let left = self.unwatch(slot, pattern);
+                self.depart_told(slot, &left, now, sockets);
+            }
+        }
+        if !self.is_here(answer.connection) {
+            return;
+        }
         self.ask(slot);
         let topics = answer.topics.iter().map(|(name, _)| name.to_string());
         let patterns = answer.patterns.iter().map(ToString::to_string);
@@ -126,11 +134,28 @@ impl Shard {
         self.answer(slot, text, now, sockets);
     }
 
+    /// The same of one that goes on, which is told what it will not be sent of them.
+    pub(super) fn depart_told(
+        &mut self,
+        slot: Slot,
+        topics: &[TopicId],
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let gaps = self.untold_gaps(slot, topics);
+        self.depart(slot, topics);
+        for gap in gaps {
+            if self.hot[slot as usize].state != State::Free {
+                self.notify(slot, &gap, now, sockets);
+            }
+        }
+    }
+
     /// The connection has these topics, in ascending order, no more.
     pub(super) fn depart(&mut self, slot: Slot, topics: &[TopicId]) {
         let guest_of = self.stop_replays(slot, topics);
         for topic in topics {
-            if guest_of.contains(topic) {
+            if guest_of.binary_search(topic).is_ok() {
                 self.topics.dismiss(*topic);
             } else {
                 self.topics.leave(*topic, slot, self.hot[slot as usize].encoding);
@@ -156,8 +181,7 @@ impl Shard {
         let Some(writer) = self.writers.get(slot as usize) else { return };
         let to = if combined { writer.combined } else { Encoding::Raw };
         let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
-        let guest_of = writer.guest_of();
-        for topic in writer.topics().filter(|topic| !guest_of.contains(topic)) {
+        for topic in writer.topics().filter(|topic| !writer.is_guest_of(*topic)) {
             self.topics.recode(topic, from, to);
         }
     }

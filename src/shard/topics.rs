@@ -23,9 +23,9 @@ pub(crate) struct Topic {
     /// The topic's head as this shard has seen it.
     pub(crate) seq: u64,
     pub(crate) terms: Terms,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     /// Joins (`true`) and leaves since the last merge, in order: the last one for a slot wins.
-    changes: Vec<(Slot, bool)>,
+    pub(super) changes: Vec<(Slot, bool)>,
     /// How many subscribers use each encoding.
     pub(super) encodings: [u32; Encoding::COUNT],
     pub(super) guests: u32,
@@ -80,7 +80,7 @@ impl Topic {
 /// See the module. Indexed by topic id: routing hashes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    table: Vec<Option<Box<Topic>>>,
+    pub(super) table: Vec<Option<Box<Topic>>>,
 }
 
 impl Topics {
@@ -99,41 +99,12 @@ impl Topics {
         topic.encodings[encoding as usize] += 1;
     }
 
-    /// The topic, made if need be, on the newest terms.
-    pub(super) fn invite(&mut self, name: &TopicName, grant: &Grant) -> &mut Topic {
-        let at = grant.id as usize;
-        if at >= self.table.len() {
-            self.table.resize_with(at + 1, || None);
-        }
-        let topic = self.table[at].get_or_insert_with(|| {
-            Box::new(Topic {
-                name: name.clone(),
-                epoch: grant.epoch,
-                seq: grant.seq,
-                terms: grant.terms,
-                slots: Vec::new(),
-                changes: Vec::new(),
-                encodings: [0; Encoding::COUNT],
-                guests: 0,
-            })
-        });
-        topic.terms = grant.terms;
-        topic
-    }
-
     /// One subscriber fewer; a topic without any is forgotten.
     pub(crate) fn leave(&mut self, id: TopicId, slot: Slot, encoding: Encoding) {
         if let Some(topic) = self.get_mut(id) {
             topic.change(slot, false);
             topic.encodings[encoding as usize] -= 1;
             self.forget_if_deserted(id);
-        }
-    }
-
-    pub(super) fn forget_if_deserted(&mut self, id: TopicId) {
-        let place = &mut self.table[id as usize];
-        if place.as_ref().is_some_and(|topic| topic.guests == 0 && topic.encodings.iter().all(|n| *n == 0)) {
-            *place = None;
         }
     }
 

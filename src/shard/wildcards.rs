@@ -10,7 +10,7 @@
 //! What the sequencer must be told of patterns that ended is left in `unwatched`.
 
 use super::core::Shard;
-use super::log::Held;
+use super::outbound::Portion;
 use super::writer::{Sockets, Writer};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
@@ -21,7 +21,6 @@ use crate::protocol::prefixes::Prefixes;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Born, Watched};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 /// The patterns of one connection.
 #[derive(Debug, Default)]
@@ -139,7 +138,7 @@ impl Shard {
     }
 
     /// The connection has the pattern from here on: returns what is to be sent once that is answered.
-    pub(super) fn watched(&mut self, slot: Slot, one: &mut Watched, must_wait: bool) -> Vec<Rc<Held>> {
+    pub(super) fn watched(&mut self, slot: Slot, one: &mut Watched, must_wait: bool) -> Vec<Portion> {
         let mut ready = Vec::new();
         let Ok(matched) = &one.found.matched else { return ready };
         let writer = &self.writers[slot as usize];
@@ -174,11 +173,11 @@ impl Shard {
         ready
     }
 
-    /// The connection has a pattern no more; what it has otherwise it keeps.
-    pub(super) fn unwatch(&mut self, slot: Slot, pattern: &Pattern) {
-        let Some(wild) = &mut self.writers[slot as usize].wild else { return };
+    /// The connection has a pattern no more; returns the topics that it has lost with it, in ascending order.
+    pub(super) fn unwatch(&mut self, slot: Slot, pattern: &Pattern) -> Vec<TopicId> {
+        let Some(wild) = &mut self.writers[slot as usize].wild else { return Vec::new() };
         if !wild.patterns.remove(pattern) {
-            return;
+            return Vec::new();
         }
         let is_left = |topic: &&TopicId| {
             let name = self.topics.get(**topic).map(|topic| &topic.name);
@@ -190,7 +189,7 @@ impl Shard {
             self.writers[slot as usize].wild = None;
         }
         self.strike_out(slot, pattern);
-        self.depart(slot, &left);
+        left
     }
 
     /// All patterns of a connection end; returns the topics that it had because of them.
@@ -233,7 +232,7 @@ impl Shard {
             self.pay(slot, now, sockets);
             let wild = self.writers.get_mut(slot as usize).and_then(|writer| writer.wild.as_mut());
             if wild.is_some_and(|wild| wild.matched.remove(&topic)) {
-                self.depart(slot, &[topic]);
+                self.depart_told(slot, &[topic], now, sockets);
                 self.ask(slot);
             }
         }
@@ -259,7 +258,7 @@ mod tests {
             scene.deliver(0, delivery);
         }
         scene.sweep(0, usize::MAX);
-        scene.leave(0);
+        scene.tell(0);
         assert_eq!(imbalance(&scene.places[0].shard.counters()), None);
     }
 
@@ -301,7 +300,7 @@ mod tests {
     #[test]
     fn a_matched_topic_retires_and_its_id_is_anothers() {
         let limits = Limits { topic_idle_s: 1, history_messages: 0, ..Limits::default() };
-        let mut scene = Scene::new(2, limits);
+        let mut scene = Scene::new(2, limits, Vec::new());
         let (by_pattern, other) = (scene.connect(0, usize::MAX, false), scene.connect(0, usize::MAX, false));
         subscribe(&mut scene, by_pattern, &["a*"]);
         publish(&mut scene, "a", "1", false);
@@ -322,7 +321,7 @@ mod tests {
     /// A topic that was only asked for goes with who asked; a pattern then has it from its next birth on.
     #[test]
     fn a_matched_topic_that_never_began_ends_with_the_last_that_named_it() {
-        let mut scene = Scene::new(2, Limits::default());
+        let mut scene = Scene::new(2, Limits::default(), Vec::new());
         let (by_pattern, by_name) =
             (scene.connect(0, usize::MAX, false), scene.connect(0, usize::MAX, false));
         subscribe(&mut scene, by_pattern, &["*"]);
@@ -345,18 +344,13 @@ mod tests {
     /// the image of its own topic.
     #[test]
     fn snapshots_of_many_matches_come_in_pieces() {
-        let mut scene = Scene::new(2, Limits::default());
+        let mut scene = Scene::new(2, Limits::default(), Vec::new());
         let topics: Vec<_> = (0..600).map(|number| format!("t.{number}")).collect();
         topics.iter().for_each(|topic| publish(&mut scene, topic, &format!("{topic} image"), true));
         let id = scene.connect(0, usize::MAX, false);
         subscribe(&mut scene, id, &["t.*", "t.7*", "t.5"]);
         topics.iter().for_each(|topic| publish(&mut scene, topic, &format!("{topic} live"), false));
-        loop {
-            let asks = std::mem::take(&mut scene.places[0].shard.replays.asks);
-            if asks.is_empty() {
-                break;
-            }
-            asks.into_iter().for_each(|ask| scene.request(Request::Replay(Box::new(ask))));
+        while !scene.is_quiet() {
             settle(&mut scene);
         }
         publish(&mut scene, "t.599", "t.599 last", false);
@@ -372,7 +366,7 @@ mod tests {
 
     #[test]
     fn matches_are_bounded_when_a_pattern_comes_and_when_a_topic_is_born() {
-        let mut scene = Scene::new(2, Limits { matches_per_connection: 2, ..Limits::default() });
+        let mut scene = Scene::new(2, Limits { matches_per_connection: 2, ..Limits::default() }, Vec::new());
         publish(&mut scene, "a.1", "1", false);
         publish(&mut scene, "b.1", "1", false);
         let id = scene.connect(0, usize::MAX, false);

@@ -10,6 +10,7 @@ mod oracle;
 mod reading;
 pub(crate) mod scene;
 mod shrink;
+mod view;
 
 use operation::Operation;
 use oracle::{Oracle, Totals};

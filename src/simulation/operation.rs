@@ -8,16 +8,16 @@ use fastrand::Rng;
 pub(super) enum Operation {
     /// A client connects; its socket will take so many bytes.
     Connect { room: usize, combined: bool },
-    /// One more topic.
-    Subscribe { who: usize, topic: usize },
+    /// One more topic; `back` messages before the last that came, or from the next on.
+    Subscribe { who: usize, topic: usize, back: Option<u64> },
     /// One fewer.
     Unsubscribe { who: usize, topic: usize },
     /// One more pattern, in one operation with a topic or without.
     SubscribePattern { who: usize, pattern: usize, topic: Option<usize> },
     /// One pattern fewer.
     UnsubscribePattern { who: usize, pattern: usize },
-    /// A message of so many bytes beside its number.
-    Publish { topic: usize, size: usize },
+    /// A message of so many bytes beside its number, an image or not.
+    Publish { topic: usize, size: usize, image: bool },
     /// A shard takes so many of its inbox.
     Take { shard: usize, count: usize },
     /// A shard pays with so many sends, of a sweep under way or a new one.
@@ -36,8 +36,8 @@ pub(super) enum Operation {
     Close { who: usize },
     /// The client is gone.
     End { who: usize },
-    /// A shard tells the sequencer which subscriptions ended.
-    Leave { shard: usize },
+    /// A shard tells the sequencer which subscriptions ended, and asks for what is missing of histories.
+    Tell { shard: usize },
     /// Time passes; the shards look after their connections.
     Wait { millis: u64 },
 }
@@ -57,7 +57,10 @@ fn draw(rng: &mut Rng) -> Operation {
             let room = if rng.bool() { usize::MAX } else { rng.usize(200..5_000) };
             Operation::Connect { room, combined: rng.u8(..4) == 0 }
         }
-        5..15 => Operation::Subscribe { who, topic },
+        5..15 => {
+            let back = if rng.bool() { Some(rng.u64(0..4)) } else { None };
+            Operation::Subscribe { who, topic, back }
+        }
         15..18 => Operation::Unsubscribe { who, topic },
         18..20 => {
             let with = rng.bool().then_some(topic);
@@ -67,7 +70,7 @@ fn draw(rng: &mut Rng) -> Operation {
         22..48 => {
             let is_large = rng.u8(..20) == 0;
             let size = if is_large { rng.usize(16_000..20_000) } else { rng.usize(0..300) };
-            Operation::Publish { topic, size }
+            Operation::Publish { topic, size, image: rng.u8(..8) == 0 }
         }
         48..62 => Operation::Take { shard, count: rng.usize(1..20) },
         62..76 => Operation::Sweep { shard, sends: rng.usize(1..6) },
@@ -78,7 +81,7 @@ fn draw(rng: &mut Rng) -> Operation {
         92 => Operation::Die { who },
         93 => Operation::Close { who },
         94 => Operation::End { who },
-        95..97 => Operation::Leave { shard },
+        95..98 => Operation::Tell { shard },
         _ => Operation::Wait { millis: rng.u64(0..2_000) },
     }
 }

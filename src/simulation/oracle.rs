@@ -4,36 +4,26 @@
 use super::operation::Operation;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
+use super::view::{
+    PATTERNS, Span, TOPICS, Topic, Verdict, View, came, ensure, is_match, kind, named_its_last, told,
+};
+use crate::config::{Rule, Snapshot};
 use crate::ids::ConnectionId;
 use crate::limits::{ENTRY_BYTES, Limits};
 use crate::message::frame;
-use crate::protocol::class::{Class, Terms};
-use crate::protocol::close::{CloseCode, Reason};
-use crate::protocol::operation::{OpId, Wish};
+use crate::protocol::class::Class;
+use crate::protocol::close::Reason;
+use crate::protocol::operation::{OpId, Since, Wish};
+use crate::protocol::options::PublishOptions;
+use crate::protocol::outcome::Recovery;
 use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
 use crate::shard::outbound::Control;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-const TOPICS: [(&str, Class); 12] = [
-    ("trade", Class::Event),
-    ("chat", Class::Event),
-    ("quote", Class::State),
-    ("tick", Class::State),
-    ("pulse", Class::BestEffort),
-    ("book", Class::Delta),
-    ("trade.a", Class::Event),
-    ("trade.b", Class::Event),
-    ("quote.a", Class::State),
-    ("pulse.a", Class::BestEffort),
-    ("book.a", Class::Delta),
-    ("$chat", Class::Event),
-];
-const PATTERNS: [&str; 6] = ["*", "t*", "trade*", "trade.*", "quote*", "p*"];
 /// More than any frame of a schedule.
 const FRAME_BYTES: usize = 21_000;
 /// More than the notices, acks and pongs of any queue.
@@ -50,6 +40,10 @@ pub(super) struct Totals {
     slow: u64,
     unsynced: u64,
     rejoined: u64,
+    resumed: u64,
+    replayed: u64,
+    /// Subscribers of `delta` topics that were sent a snapshot because they were behind.
+    restarted: u64,
     /// Topics that came to a client by a pattern, before their first message and after it.
     awaited: u64,
     matched: u64,
@@ -67,6 +61,9 @@ impl Totals {
         self.slow += other.slow;
         self.unsynced += other.unsynced;
         self.rejoined += other.rejoined;
+        self.resumed += other.resumed;
+        self.replayed += other.replayed;
+        self.restarted += other.restarted;
         self.awaited += other.awaited;
         self.matched += other.matched;
         self.kept += other.kept;
@@ -74,63 +71,36 @@ impl Totals {
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
-        let ends = [self.conflated, self.skipped, self.abandoned, self.slow, self.unsynced];
-        let joins = [self.rejoined, self.awaited, self.matched, self.kept];
-        ends.into_iter().chain(joins).all(|count| count > 10)
+        let lost = [self.conflated, self.skipped, self.abandoned, self.slow];
+        let had = [self.rejoined, self.resumed, self.restarted, self.replayed];
+        let by_pattern = [self.awaited, self.matched, self.kept];
+        self.unsynced > 0 && lost.into_iter().chain(had).chain(by_pattern).all(|count| count > 10)
     }
 }
 
-/// The messages of one topic that one client is to get: all after `after`, up to `to` where it has left.
+/// What a subscription is to be answered.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Promise {
     after: u64,
-    to: Option<u64>,
-    /// The pattern it began with, where it was one: there is no ack of the topic's own.
-    pattern: Option<&'static str>,
+    head: u64,
+    is_recovered: Option<bool>,
 }
 
-/// One topic as one client sees it.
+/// What one operation is to be answered.
 #[derive(Debug, Default)]
-struct View {
-    spans: Vec<Span>,
-    /// The last number that came, or that it was told would not.
-    last: u64,
-    /// Heads that acks named.
-    acked: Vec<u64>,
-    /// Numbers left out that it has not been told of.
-    untold: i64,
-}
-
-impl View {
-    fn is_live(&self) -> bool {
-        self.spans.last().is_some_and(|span| span.to.is_none())
-    }
-
-    /// The next number that is to come.
-    fn next(&self) -> Option<u64> {
-        self.spans.iter().find_map(|span| {
-            let next = self.last.max(span.after) + 1;
-            span.to.is_none_or(|to| next <= to).then_some(next)
-        })
-    }
-
-    /// The span of a number.
-    fn span_of(&self, number: u64) -> Option<Span> {
-        let holds = |span: &&Span| number > span.after && span.to.is_none_or(|to| number <= to);
-        self.spans.iter().find(holds).copied()
-    }
+struct Promised {
+    topics: Vec<(&'static str, Promise)>,
+    pattern: Option<&'static str>,
+    /// Of every topic that the pattern matches, whether it exists or not.
+    matched: Vec<(&'static str, Promise)>,
 }
 
 struct Client {
     id: ConnectionId,
     topics: BTreeMap<String, View>,
     /// What it is subscribed to at its shard's place in the FIFO.
-    names: BTreeSet<String>,
+    names: BTreeSet<&'static str>,
     patterns: BTreeSet<&'static str>,
-    /// The patterns whose answer is on its way, each with the heads of all topics when it was asked.
-    asked: VecDeque<(&'static str, BTreeMap<&'static str, u64>)>,
-    /// Patterns it has read an ack of.
-    acked: BTreeSet<String>,
     closed: bool,
     unread: Vec<u8>,
 }
@@ -142,27 +112,20 @@ impl Client {
     }
 }
 
-/// What PROTOCOL says of patterns.
-fn is_match(pattern: &str, topic: &str) -> bool {
-    !topic.starts_with('$') && topic.starts_with(pattern.trim_end_matches('*'))
-}
-
 /// See the module.
 pub(super) struct Oracle {
     scene: Scene,
     limits: Limits,
     /// Bytes of padding of each message of each topic.
     published: BTreeMap<&'static str, Vec<usize>>,
+    /// Which of them are images, ascending.
+    images: BTreeMap<&'static str, Vec<u64>>,
+    /// What the subscriptions under way will be answered, in the order of their shard's FIFO.
+    promises: [VecDeque<Promised>; 2],
     /// The newest message of each topic that each shard has taken.
     taken: [BTreeMap<String, u64>; 2],
     clients: Vec<Client>,
     totals: Totals,
-}
-
-type Verdict = Result<(), String>;
-
-fn ensure(holds: bool, says: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(says()) }
 }
 
 impl Oracle {
@@ -174,13 +137,22 @@ impl Oracle {
             queues_bytes_per_shard: rng.usize(50_000..500_000),
             ..Limits::default()
         };
-        let mut scene = Scene::new(2, limits.clone());
-        scene.terms = TOPICS.map(|(topic, class)| (topic, Terms { class, ..Terms::default() })).into();
-        let published = TOPICS.map(|(topic, _)| (topic, Vec::new())).into();
+        let rules = TOPICS.map(|topic| Rule {
+            pattern: topic.name.into(),
+            class: Some(topic.class),
+            history_messages: Some(topic.kept as usize),
+            snapshot: Some(topic.snapshot),
+            ..Rule::default()
+        });
+        let scene = Scene::new(2, limits.clone(), rules.into());
+        let published = TOPICS.map(|topic| (topic.name, Vec::new())).into();
+        let images = TOPICS.map(|topic| (topic.name, Vec::new())).into();
         Self {
             scene,
             limits,
             published,
+            images,
+            promises: Default::default(),
             taken: Default::default(),
             clients: Vec::new(),
             totals: Totals::default(),
@@ -193,24 +165,36 @@ impl Oracle {
         self.check()
     }
 
-    /// Lets everything come to rest: nothing may be left, and whoever is still open must have got all there was.
-    pub(super) fn finish(mut self) -> Result<Totals, String> {
+    /// Everything under way arrives, as far as the sockets take it.
+    fn settle(&mut self) -> Verdict {
         while !self.scene.is_quiet() {
             for shard in 0..2 {
+                self.scene.tell(shard);
                 self.take(shard, usize::MAX)?;
                 self.scene.sweep(shard, usize::MAX);
             }
         }
+        Ok(())
+    }
+
+    /// Lets everything come to rest: nothing may be left, and whoever is still open must have got all there was.
+    pub(super) fn finish(mut self) -> Result<Totals, String> {
+        self.settle()?;
         for place in &mut self.scene.places {
             place.sockets.room.clear();
         }
-        for at in 0..self.clients.len() {
-            let id = self.clients[at].id;
-            let place = &mut self.scene.places[usize::from(id.shard)];
-            if place.shard.is_here(id) {
-                let is_done = place.shard.drain(id.slot, self.scene.now, &mut place.sockets);
-                ensure(is_done, || format!("something is left for {id}"))?;
+        // Who waits for a snapshot waits a second; every round may bring one of a client's topics up to date.
+        for _ in 0..2 * TOPICS.len() {
+            for at in 0..self.clients.len() {
+                let id = self.clients[at].id;
+                let place = &mut self.scene.places[usize::from(id.shard)];
+                if place.shard.is_here(id) {
+                    let is_done = place.shard.drain(id.slot, self.scene.now, &mut place.sockets);
+                    ensure(is_done, || format!("something is left for {id}"))?;
+                }
             }
+            self.wait(Duration::from_secs(1));
+            self.settle()?;
         }
         let open: Vec<_> = self.clients.iter().map(|client| client.id).collect();
         self.read()?;
@@ -222,7 +206,8 @@ impl Oracle {
             for (topic, view) in &client.topics {
                 let id = client.id;
                 let head = self.published[topic.as_str()].len() as u64;
-                let rest = view.next().filter(|next| *next <= head);
+                let may_stop = view.spans.back().is_some_and(|span| span.may_stop);
+                let rest = view.next().filter(|next| *next <= head && !may_stop);
                 ensure(rest.is_none(), || format!("{id} misses {topic} from {rest:?} on: {view:?}"))?;
                 ensure(view.untold == 0, || format!("{id} was not told of {} of {topic}", view.untold))?;
             }
@@ -239,6 +224,7 @@ impl Oracle {
                 abandoned: counters.abandoned,
                 slow: counters.dropped[slow],
                 unsynced: counters.dropped[unsynced],
+                replayed: counters.replayed,
                 ..Totals::default()
             });
         }
@@ -256,69 +242,73 @@ impl Oracle {
                     topics: BTreeMap::new(),
                     names: BTreeSet::new(),
                     patterns: BTreeSet::new(),
-                    asked: VecDeque::new(),
-                    acked: BTreeSet::new(),
                     closed: false,
                     unread: Vec::new(),
                 });
             }
-            Operation::Publish { topic, size } => {
-                let (topic, _) = TOPICS[topic % TOPICS.len()];
+            Operation::Publish { topic, size, image } => {
+                let topic = TOPICS[topic % TOPICS.len()].name;
                 let sizes = self.published.entry(topic).or_default();
                 sizes.push(size);
                 let payload = reading::payload(topic, sizes.len() as u64, size).into();
+                if image {
+                    self.images.entry(topic).or_default().push(sizes.len() as u64);
+                }
                 self.totals.messages += 1;
-                self.scene.request(Request::Publish {
-                    topic: name(topic),
-                    payload,
-                    options: None,
-                    receipt: None,
-                });
+                let options = image.then(|| Box::new(PublishOptions { image, ..PublishOptions::default() }));
+                let topic = name(topic);
+                self.scene.request(Request::Publish { topic, payload, options, receipt: None });
             }
             Operation::Take { shard, count } => self.take(shard, count)?,
             Operation::Sweep { shard, sends } => self.scene.sweep(shard, sends),
-            Operation::Leave { shard } => self.scene.leave(shard),
-            Operation::Wait { millis } => {
-                self.scene.wait(Duration::from_millis(millis));
-                // Clients answer pings.
-                for client in &self.clients {
-                    let place = &mut self.scene.places[usize::from(client.id.shard)];
-                    if place.shard.is_here(client.id) {
-                        place.shard.heard(client.id.slot, 1, self.scene.now);
-                    }
-                }
-            }
-            Operation::Subscribe { who, topic } => {
+            Operation::Tell { shard } => self.scene.tell(shard),
+            Operation::Wait { millis } => self.wait(Duration::from_millis(millis)),
+            Operation::Subscribe { who, topic, back } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let (topic, _) = TOPICS[topic % TOPICS.len()];
+                let topic = &TOPICS[topic % TOPICS.len()];
+                let view = self.clients.iter().find(|client| client.id == connection);
+                let view = view.and_then(|client| client.topics.get(topic.name));
+                // Only who has read everything knows where it stands; a topic that never began has had no place.
+                let back = back.filter(|_| !self.published[topic.name].is_empty());
+                let since = back.and_then(|back| {
+                    let view = view.filter(|view| view.next().is_none() && !view.spans.is_empty())?;
+                    Some(view.last.saturating_sub(back))
+                });
+                let topics = vec![(topic.name, self.promise(topic, since))];
+                let promised = Promised { topics, ..Promised::default() };
+                self.promises[usize::from(connection.shard)].push_back(promised);
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
-                let wishes = vec![wish(topic)];
+                let since = since.map(|seq| Since { epoch: self.scene.epoch_of(topic.name), seq });
+                let wishes = vec![Wish { subject: subject(topic.name), since }];
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
             Operation::Unsubscribe { who, topic } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let subjects = vec![wish(TOPICS[topic % TOPICS.len()].0).subject];
+                let subjects = vec![subject(TOPICS[topic % TOPICS.len()].name)];
                 self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
             }
             Operation::SubscribePattern { who, pattern, topic } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
                 let pattern = PATTERNS[pattern % PATTERNS.len()];
-                let heads =
-                    self.published.iter().map(|(topic, sizes)| (*topic, sizes.len() as u64)).collect();
-                let client = self.clients.iter_mut().find(|client| client.id == connection);
-                client
-                    .into_iter()
-                    .for_each(|client| client.asked.push_back((pattern, BTreeMap::clone(&heads))));
-                let mut wishes = vec![wish(pattern)];
-                wishes.extend(topic.map(|topic| wish(TOPICS[topic % TOPICS.len()].0)));
-                self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
+                let topic = topic.map(|topic| &TOPICS[topic % TOPICS.len()]);
+                let matched = TOPICS.iter().filter(|topic| is_match(pattern, topic.name));
+                let promised = |topic: &'static Topic| (topic.name, self.promise(topic, None));
+                let promised = Promised {
+                    topics: topic.into_iter().map(promised).collect(),
+                    pattern: Some(pattern),
+                    matched: matched.map(promised).collect(),
+                };
+                self.promises[usize::from(connection.shard)].push_back(promised);
+                let wish = |name| Wish { subject: subject(name), since: None };
+                let wishes = [pattern].into_iter().chain(topic.map(|topic| topic.name)).map(wish).collect();
                 let tag = Tag::Native(OpId::Null, Vec::new());
+                self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
             Operation::UnsubscribePattern { who, pattern } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let subjects = vec![wish(PATTERNS[pattern % PATTERNS.len()]).subject];
+                let subjects = vec![subject(PATTERNS[pattern % PATTERNS.len()])];
                 self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
             }
             Operation::Room { who, .. }
@@ -360,6 +350,36 @@ impl Oracle {
         Ok(())
     }
 
+    /// Time passes; clients answer pings.
+    fn wait(&mut self, time: Duration) {
+        self.scene.wait(time);
+        for client in &self.clients {
+            let place = &mut self.scene.places[usize::from(client.id.shard)];
+            if place.shard.is_here(client.id) {
+                place.shard.heard(client.id.slot, 1, self.scene.now);
+            }
+        }
+    }
+
+    /// What a subscription that is asked for now has to be answered.
+    fn promise(&self, topic: &Topic, since: Option<u64>) -> Promise {
+        let head = self.published[topic.name].len() as u64;
+        let oldest = head - head.min(topic.kept) + 1;
+        let images = &self.images[topic.name];
+        let snapshot = match topic.snapshot {
+            Snapshot::None => None,
+            Snapshot::Latest => (head > 0).then_some(head),
+            Snapshot::Image => images.last().copied().filter(|image| *image >= oldest),
+        };
+        let is_recovered = since.map(|since| since + 1 >= oldest);
+        let after = match (since, is_recovered, snapshot) {
+            (Some(since), Some(true), _) => since,
+            (_, _, Some(snapshot)) => snapshot - 1,
+            _ => head,
+        };
+        Promise { after, head, is_recovered }
+    }
+
     /// One of those who are here.
     fn pick(&self, who: usize) -> Option<ConnectionId> {
         let here =
@@ -380,7 +400,7 @@ impl Oracle {
                     })?;
                     *taken = message.seq;
                 }
-                Delivery::Subscribed(answer) => self.expect(answer),
+                Delivery::Subscribed(answer) => self.expect(answer)?,
                 Delivery::Unsubscribed(answer) => self.expect_no_more(shard, answer),
                 _ => {}
             }
@@ -395,55 +415,68 @@ impl Oracle {
         self.clients.iter_mut().find(|client| is_open && client.id == id)
     }
 
-    fn expect(&mut self, answer: &Subscribed) {
+    fn expect(&mut self, answer: &Subscribed) -> Verdict {
+        let promised = self.promises[usize::from(answer.connection.shard)].pop_front();
+        let promised = promised.filter(|promised| promised.topics.len() == answer.outcomes.len());
+        let Some(promised) = promised else {
+            return Err(format!("an answer that nobody asked for: {answer:?}"));
+        };
+        for ((_, promise), outcome) in promised.topics.iter().zip(&answer.outcomes) {
+            let grant = outcome.granted.map_err(|refusal| format!("refused: {refusal}"))?;
+            let is_recovered = grant.recovered.map(|recovery| recovery == Recovery::Complete);
+            let is_kept = grant.seq == promise.head && is_recovered == promise.is_recovered;
+            ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
+        }
+        let Some(client) = self.client(answer.connection) else { return Ok(()) };
+        client.names.extend(promised.topics.iter().map(|(topic, _)| topic));
+        client.patterns.extend(promised.pattern);
         let mut seen = Totals::default();
-        let Some(client) = self.client(answer.connection) else { return };
-        for outcome in &answer.outcomes {
-            let Ok(grant) = &outcome.granted else { continue };
-            let view = client.topics.entry(outcome.topic.to_string()).or_default();
+        let topics = promised.topics.iter().map(|one| (one, false));
+        for ((topic, promise), is_match) in topics.chain(promised.matched.iter().map(|one| (one, true))) {
+            let Promise { after, head, is_recovered } = *promise;
+            let view = client.topics.entry((*topic).to_owned()).or_default();
+            view.heads.push(head);
             if !view.is_live() {
                 seen.rejoined += u64::from(!view.spans.is_empty());
-                view.spans.push(Span { after: grant.seq, to: None, pattern: None });
+                seen.awaited += u64::from(is_match && head == 0);
+                seen.matched += u64::from(is_match && head > 0);
+                let (ack, is_fresh) = (view.heads.len(), after < head);
+                view.begin(Span { after, head, ack, to: None, is_fresh, may_stop: false });
             }
-            client.names.insert(outcome.topic.to_string());
-        }
-        if !answer.patterns.is_empty() {
-            let (pattern, heads) = client.asked.pop_front().expect("an answer to what was asked");
-            client.patterns.insert(pattern);
-            // Whether the topic exists makes no difference to who is to get its messages.
-            for (topic, head) in heads.into_iter().filter(|(topic, _)| is_match(pattern, topic)) {
-                let view = client.topics.entry(topic.to_owned()).or_default();
-                if !view.is_live() {
-                    *(if head == 0 { &mut seen.awaited } else { &mut seen.matched }) += 1;
-                    view.spans.push(Span { after: head, to: None, pattern: Some(pattern) });
-                }
-            }
+            seen.resumed += u64::from(is_recovered == Some(true) && after < head);
         }
         self.totals.add(&seen);
+        Ok(())
     }
 
     fn expect_no_more(&mut self, shard: usize, answer: &Unsubscribed) {
+        let id = answer.connection;
+        let is_meant = |topic: &str| {
+            answer.topics.iter().any(|(name, _)| name.as_str() == topic)
+                || answer.patterns.iter().any(|pattern| is_match(&pattern.to_string(), topic))
+        };
+        let is_guest = |scene: &Scene, topic: &str| {
+            let topic = scene.sequencer.id_of(topic);
+            topic.is_some_and(|topic| scene.places[shard].shard.is_guest(id.slot, topic))
+        };
+        let guest_of: Vec<_> = TOPICS.iter().map(|topic| is_guest(&self.scene, topic.name)).collect();
         let taken = self.taken[shard].clone();
-        let Some(client) = self.client(answer.connection) else { return };
-        for (topic, _) in &answer.topics {
-            client.names.remove(topic.as_str());
-        }
-        for pattern in &answer.patterns {
-            client.patterns.remove(pattern.to_string().as_str());
-        }
-        let mut views = std::mem::take(&mut client.topics);
         let mut kept = 0;
-        for (topic, view) in &mut views {
-            let Some(span) = view.spans.last_mut().filter(|span| span.to.is_none()) else { continue };
-            let is_meant = answer.topics.iter().any(|(name, _)| name.as_str() == topic)
-                || answer.patterns.iter().any(|pattern| is_match(&pattern.to_string(), topic));
-            if client.wants(topic) {
-                kept += u64::from(is_meant);
-            } else {
-                span.to = Some(taken.get(topic.as_str()).copied().unwrap_or_default().max(span.after));
+        let Some(client) = self.client(id) else { return };
+        client.names.retain(|topic| !answer.topics.iter().any(|(name, _)| name.as_str() == *topic));
+        client.patterns.retain(|one| !answer.patterns.iter().any(|pattern| pattern.to_string() == **one));
+        for (topic, is_guest) in TOPICS.iter().zip(guest_of).filter(|(topic, _)| is_meant(topic.name)) {
+            let is_wanted = client.wants(topic.name);
+            let view = client.topics.entry(topic.name.to_owned()).or_default();
+            let Some(span) = view.spans.back_mut().filter(|span| span.to.is_none()) else { continue };
+            if is_wanted {
+                kept += 1;
+                continue;
             }
+            let taken = taken.get(topic.name).copied().unwrap_or_default();
+            span.to = Some(taken.max(span.after).max(span.head));
+            span.may_stop = is_guest;
         }
-        client.topics = views;
         self.totals.kept += kept;
     }
 
@@ -483,10 +516,13 @@ impl Oracle {
                     Read::Pong => {}
                     Read::Close(code, reason) => {
                         client.closed = true;
-                        named_its_last(&client.topics, code, &reason).map_err(says)?;
+                        named_its_last(&client.topics, &self.images, code, &reason).map_err(says)?;
                     }
                     Read::Event(event) => {
-                        told(&mut client.topics, &mut client.acked, &event).map_err(says)?
+                        let is_delta = event["event"] == "gap"
+                            && event["topic"].as_str().is_some_and(|topic| kind(topic).class == Class::Delta);
+                        self.totals.restarted += u64::from(is_delta && event["reason"] == "slow");
+                        told(&mut client.topics, &event).map_err(says)?;
                     }
                     Read::Message { topic, number, pad } => {
                         let sizes = &self.published[topic.as_str()];
@@ -494,7 +530,7 @@ impl Oracle {
                             && pad.bytes().all(|byte| byte == b'x');
                         ensure(is_whole, || says(format!("{topic} {number} with other bytes")))?;
                         let view = client.topics.entry(topic.clone()).or_default();
-                        came(view, &client.acked, &topic, number).map_err(says)?;
+                        came(view, &topic, number, &self.images[topic.as_str()]).map_err(says)?;
                     }
                 }
             }
@@ -505,82 +541,8 @@ impl Oracle {
     }
 }
 
-/// A message came: it must be the next, or of a class that may leave some out.
-fn came(view: &mut View, acked: &BTreeSet<String>, topic: &str, number: u64) -> Verdict {
-    let Some(span) = view.span_of(number) else {
-        return Err(format!("{topic} {number} was not subscribed to: {view:?}"));
-    };
-    let is_acked = match span.pattern {
-        Some(pattern) => acked.contains(pattern),
-        None => view.acked.contains(&span.after),
-    };
-    ensure(is_acked, || format!("{topic} {number} before its ack: {view:?}"))?;
-    if class(topic) == Class::State {
-        while let Some(next) = view.next().filter(|next| *next < number) {
-            view.last = next;
-            view.untold += 1;
-        }
-    }
-    ensure(view.next() == Some(number), || {
-        format!("{topic} {number} instead of {:?}: {view:?}", view.next())
-    })?;
-    view.last = number;
-    Ok(())
-}
-
-/// An event came.
-fn told(topics: &mut BTreeMap<String, View>, acked: &mut BTreeSet<String>, event: &Value) -> Verdict {
-    match event["event"].as_str() {
-        Some("ack") if event["op"] == "subscribe" => {
-            for one in event["ok"].as_array().into_iter().flatten() {
-                let topic = one["topic"].as_str().unwrap_or_default().to_owned();
-                match one["seq"].as_u64() {
-                    Some(seq) => topics.entry(topic).or_default().acked.push(seq),
-                    None => _ = acked.insert(topic),
-                }
-            }
-        }
-        Some("gap") => {
-            let topic = event["topic"].as_str().unwrap_or_default();
-            let view = topics.entry(topic.to_owned()).or_default();
-            ensure(class(topic) == Class::BestEffort, || format!("a gap of {topic}: {event}"))?;
-            let (from, to) = (event["from"].as_u64(), event["to"].as_u64().unwrap_or_default());
-            ensure(view.next() == from, || format!("{event} instead of {:?}: {view:?}", view.next()))?;
-            while let Some(next) = view.next().filter(|next| *next <= to) {
-                view.last = next;
-            }
-            ensure(view.last == to, || format!("{event} names what was never to come: {view:?}"))?;
-        }
-        Some("caught_up") => {
-            for (topic, count) in event["conflated"].as_object().into_iter().flatten() {
-                let view = topics.entry(topic.clone()).or_default();
-                view.untold -= count.as_i64().unwrap_or_default();
-                ensure(view.untold == 0, || format!("{event} is off by {} of {topic}", view.untold))?;
-            }
-        }
-        Some("slow" | "pong" | "error") => {}
-        _ => return Err(format!("not an event: {event}")),
-    }
-    Ok(())
-}
-
-/// A 4001 names the last message that came of one of the topics.
-fn named_its_last(topics: &BTreeMap<String, View>, code: CloseCode, reason: &str) -> Verdict {
-    let words: BTreeMap<_, _> = reason.split(' ').filter_map(|word| word.split_once('=')).collect();
-    let (Some(last), Some(topic)) = (words.get("last"), words.get("topic")) else { return Ok(()) };
-    let seq = last.split(':').nth(1).and_then(|seq| seq.parse::<u64>().ok());
-    let view = topics.get(*topic).ok_or_else(|| format!("{reason}: never subscribed"))?;
-    let next = view.next().ok_or_else(|| format!("{reason}: nothing more was to come"))?;
-    let is_exact = code != CloseCode::SLOW_CONSUMER || class(topic) == Class::State || seq == Some(next - 1);
-    ensure(is_exact, || format!("closed with {reason:?}, to come was {next}: {view:?}"))
-}
-
-fn class(topic: &str) -> Class {
-    TOPICS.iter().find(|(name, _)| *name == topic).map_or(Class::Event, |(_, class)| *class)
-}
-
-fn wish(text: &str) -> Wish {
-    Wish { subject: Subject::try_from(text).expect("a topic or a pattern"), since: None }
+fn subject(text: &str) -> Subject {
+    Subject::try_from(text).expect("a topic or a pattern")
 }
 
 fn name(text: &str) -> TopicName {

@@ -1,14 +1,13 @@
 //! The cores wired together, with scripted sockets and a clock that moves when it is told to.
 
 use crate::clock::Moment;
-use crate::ids::{ConnectionId, ShardId, Slot};
+use crate::config::Rule;
+use crate::ids::{ConnectionId, Epoch, ShardId, Slot};
 use crate::limits::Limits;
 use crate::message::Encoding;
-use crate::protocol::class::Terms;
-use crate::protocol::outcome::Grant;
-use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
 use crate::sequencer::request::{Delivery, Request};
+use crate::sequencer::rules::Rules;
 use crate::shard::core::Shard;
 use crate::shard::counters::Counters;
 use crate::shard::writer::{Sockets, Taken};
@@ -53,12 +52,10 @@ pub(crate) struct Scene {
     pub(crate) sequencer: Sequencer,
     pub(crate) places: Vec<Place>,
     pub(crate) now: Moment,
-    /// On what terms a topic is subscribed to, where they are not the default.
-    pub(crate) terms: BTreeMap<&'static str, Terms>,
 }
 
 impl Scene {
-    pub(crate) fn new(shards: ShardId, limits: Limits) -> Self {
+    pub(crate) fn new(shards: ShardId, limits: Limits, rules: Vec<Rule>) -> Self {
         let place = |id| Place {
             shard: Shard::new(id, limits.clone(), 0),
             sockets: Script::default(),
@@ -66,10 +63,9 @@ impl Scene {
             is_sweeping: false,
         };
         Self {
-            sequencer: Sequencer::new(shards.into(), &limits, 1),
+            sequencer: Sequencer::new(shards.into(), &limits, 1).under(Rules::new(rules, &limits)),
             places: (0..shards).map(place).collect(),
             now: Moment::from_micros(1_000_000),
-            terms: BTreeMap::new(),
         }
     }
 
@@ -81,23 +77,14 @@ impl Scene {
     }
 
     fn post(&mut self, out: Outbox) {
-        let set = |topic: &TopicName, grant: &mut Grant| {
-            grant.terms = self.terms.get(topic.as_str()).copied().unwrap_or(grant.terms);
-        };
-        for (shard, mut delivery) in out {
-            match &mut delivery {
-                Delivery::Subscribed(answer) => {
-                    for outcome in &mut answer.outcomes {
-                        outcome.granted.iter_mut().for_each(|grant| set(&outcome.topic, grant));
-                    }
-                    let matched = answer.patterns.iter_mut().flat_map(|one| &mut one.found.matched);
-                    matched.flatten().for_each(|(topic, grant)| set(topic, grant));
-                }
-                Delivery::Born(born) => set(&born.topic, &mut born.grant),
-                _ => {}
-            }
+        for (shard, delivery) in out {
             self.places[usize::from(shard)].inbox.push_back(delivery);
         }
+    }
+
+    /// The epoch of a topic, that of another where there is none.
+    pub(crate) fn epoch_of(&self, topic: &str) -> Epoch {
+        self.sequencer.epoch_of(topic).unwrap_or(Epoch(0))
     }
 
     /// A connection whose socket will take so many bytes, counted from the handshake's answer on.
@@ -136,8 +123,10 @@ impl Scene {
         }
     }
 
-    /// Tells the sequencer which subscriptions ended on a shard.
-    pub(crate) fn leave(&mut self, shard: usize) {
+    /// Tells the sequencer which subscriptions ended on a shard, and asks it for what replays lack.
+    pub(crate) fn tell(&mut self, shard: usize) {
+        let asks = std::mem::take(&mut self.places[shard].shard.replays.asks);
+        asks.into_iter().for_each(|ask| self.request(Request::Replay(Box::new(ask))));
         let mut leaves = std::mem::take(&mut self.places[shard].shard.leaves);
         while let Some((topic, count)) = leaves.pop_first() {
             self.request(Request::Leave { shard: shard as ShardId, topic, count });
@@ -161,9 +150,12 @@ impl Scene {
 
     /// True exactly when nothing waits in front of a shard, and nobody is owed anything in its log.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.places
-            .iter()
-            .all(|place| place.inbox.is_empty() && !place.is_sweeping && !place.shard.is_in_debt())
+        self.places.iter().all(|place| {
+            place.inbox.is_empty()
+                && !place.is_sweeping
+                && !place.shard.is_in_debt()
+                && place.shard.replays.asks.is_empty()
+        })
     }
 }
 

@@ -2,18 +2,15 @@
 
 use super::{Policy, Verdict};
 use crate::ids::TopicId;
-use crate::shard::outbound::{Entry, Outbound};
+use crate::shard::outbound::Outbound;
 
 pub(crate) struct Event;
 
 impl Policy for Event {
     fn overflow(&self, queue: &Outbound, topic: TopicId, seq: u64) -> Verdict {
-        // Sequences are dense: the first of the topic that has not begun is the first that will not arrive.
-        let first_lost = queue.iter().find_map(|(entry, begun)| match entry {
-            Entry::Data(data) if data.topic == topic && begun == 0 => Some(data.seq),
-            _ => None,
-        });
-        Verdict::Close { last: first_lost.unwrap_or(seq) - 1 }
+        // The first of the topic that has not begun is the first that will not arrive.
+        let lost = queue.numbers().find(|(of, .., begun)| *of == topic && *begun == 0);
+        Verdict::Close { last: lost.map_or(seq - 1, |(_, before, ..)| before) }
     }
 }
 
@@ -23,7 +20,7 @@ mod tests {
     use crate::clock::Moment;
     use crate::protocol::class::Class;
     use crate::shard::log::Held;
-    use crate::shard::outbound::{Data, Total};
+    use crate::shard::outbound::{Data, Entry, Portion, Total};
     use std::cell::Cell;
     use std::rc::Rc;
 
@@ -42,5 +39,12 @@ mod tests {
         queue.push(entry(2, 77), 0, &mut total);
         queue.push(entry(1, 11), 0, &mut total);
         assert_eq!(Event.overflow(&queue, 1, 12), Verdict::Close { last: 10 });
+        let portion = Portion { held, topic: 3, after: 6, last: 9 };
+        queue.push(Entry::Piece(portion), 0, &mut total);
+        assert_eq!(
+            Event.overflow(&queue, 3, 10),
+            Verdict::Close { last: 6 },
+            "a replay that waits is lost too"
+        );
     }
 }
