@@ -77,7 +77,8 @@ impl InProcess {
         for topics in connections {
             let connection = wired.shard.adopt(Encoding::Raw, Encoding::Combined, START.moment);
             wired.shard.greet(connection, Vec::new(), START.moment, &mut wired.sink);
-            let wishes = topics.into_iter().map(|topic| Wish { topic, since: None }).collect();
+            let wishes =
+                topics.into_iter().map(|topic| Wish { subject: topic.into(), since: None }).collect();
             wired.request(Request::Subscribe { connection, tag: Tag::Silent, wishes });
             wired.route();
         }

@@ -81,8 +81,11 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Topics in all; a topic costs about 600 bytes and 8 a shard.
     pub topics: usize,
-    /// Topics one connection may subscribe to.
+    /// Topics and patterns one connection may subscribe to.
     pub topics_per_connection: usize,
+    /// Topics that the patterns of one connection may match, 16 bytes each beside those of the connection's own
+    /// subscriptions. A pattern that exceeds it is refused; a topic that is born over it closes the connection (4503).
+    pub matches_per_connection: usize,
     /// Seconds after which a topic without subscribers and messages retires (its epoch ends). Its history must
     /// have aged out.
     pub topic_idle_s: u64,
@@ -138,6 +141,7 @@ impl Default for Limits {
             connections_per_address: 0,
             topics: 1_000_000,
             topics_per_connection: 1_024,
+            matches_per_connection: 16_384,
             topic_idle_s: 600,
             history_messages: 1_000,
             history_bytes: 256 << 10,

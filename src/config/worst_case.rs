@@ -46,7 +46,8 @@ impl WorstCase {
         let inbox = limits.inbox_bytes as u64 + message + limits.inbox_frames as u64 * 128;
         let queue = limits.queues_bytes_per_shard as u64 + message;
         let of_all_queues = connections * (limits.queue_bytes as u64 + message + ENTRY_BYTES as u64);
-        let subscriptions = limits.topics_per_connection as u64 * SUBSCRIPTION_BYTES;
+        let topics = (limits.topics_per_connection + limits.matches_per_connection) as u64;
+        let subscriptions = topics * SUBSCRIPTION_BYTES;
         Self {
             sequencer: limits.sequencer_bytes as u64
                 + message

@@ -92,7 +92,7 @@ fn understand(request: &Request, peer: SocketAddr, settings: &Settings) -> Resul
             return Err(Refused::Entitlement("topics that begin with $sys. belong to the server"));
         }
     }
-    if !target.wishes.iter().all(|wish| may_read(&wish.topic, is_local)) {
+    if !target.wishes.iter().all(|wish| may_read(&wish.subject, is_local)) {
         return Err(Refused::Entitlement("one of these topics is not for this connection"));
     }
     Ok((target, uri.path().to_owned()))

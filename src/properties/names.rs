@@ -4,6 +4,7 @@ use super::generated::{cases, topic};
 use crate::ids::Epoch;
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::protocol::operation::Since;
+use crate::protocol::pattern::Subject;
 use crate::protocol::target::{Endpoint, parse};
 use crate::protocol::topic::{TopicError, TopicName};
 use proptest::prelude::*;
@@ -33,7 +34,7 @@ proptest! {
     fn a_name_survives_the_url_however_much_of_it_is_encoded(name in topic(), mask in mask()) {
         let encoded = percent_encoded(name.as_str(), &mask);
         let target = parse(&format!("/ws/{encoded}"), "", 1, false).unwrap();
-        prop_assert_eq!(&target.wishes[0].topic, &name);
+        prop_assert_eq!(&target.wishes[0].subject, &Subject::Topic(name.clone()));
         let target = parse(&format!("/publish/{encoded}"), "", 1, false).unwrap();
         prop_assert_eq!(target.endpoint, Endpoint::Publish(name, None));
     }
@@ -53,7 +54,7 @@ proptest! {
         let target = parse("/stream", &query, streams.len(), false).unwrap();
         prop_assert_eq!(target.wishes.len(), streams.len());
         for (wish, (name, _, place)) in target.wishes.iter().zip(&streams) {
-            prop_assert_eq!(&wish.topic, name);
+            prop_assert_eq!(&wish.subject, &Subject::Topic(name.clone()));
             prop_assert_eq!(wish.since, place.map(|(epoch, seq)| Since { epoch: Epoch(epoch), seq }));
         }
     }
@@ -63,7 +64,7 @@ proptest! {
         if let Ok(target) = parse(&path, &query, 3, false) {
             prop_assert!(target.wishes.len() <= 3);
             for wish in target.wishes {
-                prop_assert_eq!(TopicName::try_from(wish.topic.as_str()), Ok(wish.topic));
+                prop_assert_eq!(Subject::try_from(wish.subject.to_string().as_str()), Ok(wish.subject));
             }
         }
     }

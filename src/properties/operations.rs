@@ -1,6 +1,7 @@
 //! Operations: every text is one that is known, or is refused in words that a client of its dialect can read.
 
 use crate::protocol::operation::{Asked, Dialect, Operation, parse};
+use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use serde::Deserialize;
@@ -47,13 +48,15 @@ fn accepted(asked: &Asked) {
     let is_native = matches!(asked.tag, Tag::Native(..));
     assert_eq!(asked.dialect == Dialect::Native, is_native, "answered in the words it was asked in");
     let is_a_name = |topic: &TopicName| TopicName::try_from(topic.as_str()).as_ref() == Ok(topic);
+    let is_a_subject =
+        |subject: &Subject| Subject::try_from(subject.to_string().as_str()).as_ref() == Ok(subject);
     match &asked.operation {
         Operation::Subscribe { wishes, heartbeat_s } => {
-            assert!(wishes.len() <= NAMES_MAX && wishes.iter().all(|wish| is_a_name(&wish.topic)));
+            assert!(wishes.len() <= NAMES_MAX && wishes.iter().all(|wish| is_a_subject(&wish.subject)));
             assert_ne!(*heartbeat_s, Some(0));
         }
-        Operation::Unsubscribe { topics } => {
-            assert!(topics.len() <= NAMES_MAX && topics.iter().all(is_a_name))
+        Operation::Unsubscribe { subjects } => {
+            assert!(subjects.len() <= NAMES_MAX && subjects.iter().all(is_a_subject))
         }
         Operation::Publish { topic, payload, .. } => {
             assert!(is_native && is_a_name(topic));
@@ -184,9 +187,9 @@ mod tests {
             let text = json!({ "op": "unsubscribe", "id": id, "args": names }).to_string();
             let asked = parse(&text, Dialect::Native, 8).unwrap();
             let (good, bad): (Vec<_>, Vec<_>) =
-                names.into_iter().partition(|name| TopicName::try_from(name.as_str()).is_ok());
-            let Operation::Unsubscribe { topics } = asked.operation else { panic!("not what was asked") };
-            prop_assert_eq!(topics.iter().map(TopicName::as_str).collect::<Vec<_>>(), good);
+                names.into_iter().partition(|name| Subject::try_from(name.as_str()).is_ok());
+            let Operation::Unsubscribe { subjects } = asked.operation else { panic!("not what was asked") };
+            prop_assert_eq!(subjects.iter().map(ToString::to_string).collect::<Vec<_>>(), good);
             let Tag::Native(id, rejected) = asked.tag else { panic!("not native") };
             prop_assert_eq!(id, understood);
             prop_assert_eq!(rejected.into_iter().map(|one| one.topic).collect::<Vec<_>>(), bad);

@@ -23,6 +23,8 @@ impl CloseCode {
     pub const NO_PONG: Self = Self(4003);
     /// Operations come faster than the limit.
     pub const RATE_LIMITED: Self = Self(4005);
+    /// More than the limits allow: do not come back for the same.
+    pub const LIMIT: Self = Self(4503);
     /// Closed by the operator.
     pub const OPERATOR: Self = Self(1001);
     /// The server failed this one connection; the others live on.
@@ -49,6 +51,8 @@ pub enum Reason {
     TooBig,
     /// Too many operations (4005).
     RateLimited,
+    /// Its patterns match more topics than one connection's may (4503).
+    Limit,
     /// Closed through `DELETE /connections/<id>`.
     Operator,
     /// The server is going down (1012).
@@ -59,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// Every reason, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -71,6 +75,7 @@ impl Reason {
         Self::Protocol,
         Self::TooBig,
         Self::RateLimited,
+        Self::Limit,
         Self::Operator,
         Self::Shutdown,
         Self::Panic,
@@ -87,6 +92,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::TooBig => "too_big",
             Self::RateLimited => "rate_limited",
+            Self::Limit => "limit",
             Self::Operator => "operator",
             Self::Shutdown => "shutdown",
             Self::Panic => "panic",
@@ -103,6 +109,7 @@ impl Reason {
             Self::Protocol => CloseCode::PROTOCOL,
             Self::TooBig => CloseCode::TOO_BIG,
             Self::RateLimited => CloseCode::RATE_LIMITED,
+            Self::Limit => CloseCode::LIMIT,
             Self::Operator => CloseCode::OPERATOR,
             Self::Shutdown => CloseCode::RESTART,
             Self::Panic => CloseCode::INTERNAL,

@@ -5,6 +5,8 @@ pub mod close;
 pub(crate) mod operation;
 pub mod options;
 pub mod outcome;
+pub(crate) mod pattern;
+pub(crate) mod prefixes;
 pub(crate) mod reply;
 pub(crate) mod target;
 pub mod topic;

@@ -3,6 +3,7 @@
 //! Pure. A bad operation gives the text that answers it, in the words of its dialect; the connection stays open.
 
 use super::options::{OptionFields, PublishOptions};
+use super::pattern::Subject;
 use super::reply::{Rejection, Tag, binance_failure, failure};
 use super::topic::TopicName;
 use crate::ids::Epoch;
@@ -35,10 +36,11 @@ impl Since {
     }
 }
 
-/// One topic of a subscribe operation.
+/// One topic or pattern of a subscribe operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
-    pub(crate) topic: TopicName,
+    pub(crate) subject: Subject,
+    /// Never with a pattern.
     pub(crate) since: Option<Since>,
 }
 
@@ -99,7 +101,7 @@ pub(crate) enum Operation {
         heartbeat_s: Option<u32>,
     },
     Unsubscribe {
-        topics: Vec<TopicName>,
+        subjects: Vec<Subject>,
     },
     List,
     Ping,
@@ -122,6 +124,9 @@ pub(crate) struct Asked {
     pub(crate) operation: Operation,
 }
 
+/// Each topic has a place of its own.
+pub(crate) const PATTERN_SINCE: &str =
+    "a pattern cannot be resumed; name its topics too, each with its own since";
 const TOO_MANY_NAMES: &str = "more names than one operation may have (twice limits.topics_per_connection)";
 
 /// Reads one text message. `names_max` bounds what one operation may name; `spoken` is the dialect for what is too broken to tell.
@@ -214,7 +219,7 @@ fn native(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
         }
         "unsubscribe" => {
             let wishes = wishes(fields.args, &mut rejected).map_err(bad)?;
-            Operation::Unsubscribe { topics: wishes.into_iter().map(|wish| wish.topic).collect() }
+            Operation::Unsubscribe { subjects: wishes.into_iter().map(|wish| wish.subject).collect() }
         }
         "list" => Operation::List,
         "ping" => Operation::Ping,
@@ -276,8 +281,11 @@ fn wishes(args: Option<Value>, rejected: &mut Vec<Rejection>) -> Result<Vec<Wish
             }
             _ => return Err(SHAPE),
         };
-        match TopicName::try_from(topic.as_str()) {
-            Ok(topic) => wishes.push(Wish { topic, since }),
+        match Subject::try_from(topic.as_str()) {
+            Ok(Subject::Pattern(_)) if since.is_some() => {
+                rejected.push(Rejection { topic, code: "bad_request", message: PATTERN_SINCE.to_owned() });
+            }
+            Ok(subject) => wishes.push(Wish { subject, since }),
             Err(error) => rejected.push(Rejection { topic, code: "bad_topic", message: error.to_string() }),
         }
     }
@@ -316,26 +324,26 @@ fn binance(fields: Fields<'_>, names_max: usize) -> Result<Asked, String> {
         Some(Value::Array(params)) => params,
         Some(_) => return bad(2, "Invalid request: params must be a list"),
     };
-    let topics = |params: &[Value]| -> Result<Vec<TopicName>, String> {
+    let subjects = |params: &[Value]| -> Result<Vec<Subject>, String> {
         if params.is_empty() {
             return Err("Invalid request: params must name at least one stream".into());
         }
         let one = |param: &Value| {
             let name = param.as_str().ok_or("Invalid request: a stream is a string")?;
-            TopicName::try_from(name).map_err(|error| format!("Invalid request: {error}"))
+            Subject::try_from(name).map_err(|error| format!("Invalid request: {error}"))
         };
         params.iter().map(one).collect()
     };
     let operation = match method.as_str() {
-        "SUBSCRIBE" => match topics(&params) {
-            Ok(topics) => {
-                let wishes = topics.into_iter().map(|topic| Wish { topic, since: None }).collect();
+        "SUBSCRIBE" => match subjects(&params) {
+            Ok(subjects) => {
+                let wishes = subjects.into_iter().map(|subject| Wish { subject, since: None }).collect();
                 Operation::Subscribe { wishes, heartbeat_s: None }
             }
             Err(msg) => return bad(2, &msg),
         },
-        "UNSUBSCRIBE" => match topics(&params) {
-            Ok(topics) => Operation::Unsubscribe { topics },
+        "UNSUBSCRIBE" => match subjects(&params) {
+            Ok(subjects) => Operation::Unsubscribe { subjects },
             Err(msg) => return bad(2, &msg),
         },
         "LIST_SUBSCRIPTIONS" => Operation::List,

@@ -1,6 +1,7 @@
 //! What became of what was asked: places in a topic's history, and refusals.
 
 use super::class::{Class, Terms};
+use super::pattern::Pattern;
 use super::topic::TopicName;
 use crate::ids::{Epoch, TopicId};
 
@@ -37,13 +38,18 @@ pub enum Refusal {
     /// This connection has as many as it may. The client's doing.
     #[error("this connection has as many topics as it may (limits.topics_per_connection)")]
     TopicsPerConnection,
+    /// The patterns match more topics than those of one connection may. The client's doing: a longer pattern helps.
+    #[error(
+        "this matches more topics than a connection's patterns may (limits.matches_per_connection); name fewer"
+    )]
+    Matches,
 }
 
 impl Refusal {
     /// As errors on the wire name it.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Topics | Self::TopicsPerConnection => "limit",
+            Self::Topics | Self::TopicsPerConnection | Self::Matches => "limit",
             Self::Stale { .. } => "stale",
             Self::Class { .. } => "class",
         }
@@ -55,6 +61,13 @@ impl Refusal {
 pub(crate) struct Outcome {
     pub(crate) topic: TopicName,
     pub(crate) granted: Result<Grant, Refusal>,
+}
+
+/// What became of one pattern: the topics that it matches now.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) pattern: Pattern,
+    pub(crate) matched: Result<Vec<(TopicName, Grant)>, Refusal>,
 }
 
 /// A place in a topic's history from which a subscription is live.

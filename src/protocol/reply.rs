@@ -4,7 +4,8 @@ use crate::ids::Epoch;
 use crate::message::frame::REASON_BYTES_MAX;
 use crate::protocol::class::Class;
 use crate::protocol::operation::OpId;
-use crate::protocol::outcome::{Outcome, Published, Recovery, Refusal};
+use crate::protocol::outcome::{Found, Outcome, Published, Recovery, Refusal};
+use crate::protocol::pattern::Pattern;
 use crate::protocol::topic::TopicName;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,7 +44,7 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    fn refused(topic: &TopicName, refusal: Refusal) -> Self {
+    fn refused(topic: &impl ToString, refusal: Refusal) -> Self {
         Self { topic: topic.to_string(), code: refusal.code(), message: refusal.to_string() }
     }
 }
@@ -59,6 +60,14 @@ pub(crate) struct Subscription<'a> {
     pub(crate) recovered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
+}
+
+/// A subscription as acks describe it. What a pattern matches is not listed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Granted<'a> {
+    Topic(Subscription<'a>),
+    Pattern { topic: &'a Pattern },
 }
 
 #[derive(Serialize)]
@@ -95,13 +104,15 @@ struct BinanceFailure<'a> {
 }
 
 /// The answer to a subscribe, if it has one: what was granted and what was not.
-pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
-    let refusals =
-        || outcomes.iter().filter_map(|one| Some(Rejection::refused(&one.topic, one.granted.err()?)));
+pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome], patterns: &[&Found]) -> Option<String> {
+    let refusals = || refusals(outcomes, patterns);
     match tag {
         Tag::Silent => None,
         Tag::Native(id, rejected) => {
-            let ok: Vec<_> = outcomes.iter().filter_map(granted).collect();
+            let patterns = patterns.iter().filter(|one| one.matched.is_ok());
+            let patterns = patterns.map(|one| Granted::Pattern { topic: &one.pattern });
+            let topics = outcomes.iter().filter_map(granted).map(Granted::Topic);
+            let ok: Vec<_> = topics.chain(patterns).collect();
             let err: Vec<_> = rejected.iter().cloned().chain(refusals()).collect();
             Some(json(&Ack { event: "ack", op: "subscribe", id, ok, err: &err }))
         }
@@ -112,20 +123,26 @@ pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome]) -> Option<String> {
     }
 }
 
+fn refusals(outcomes: &[Outcome], patterns: &[&Found]) -> impl Iterator<Item = Rejection> {
+    let topics = outcomes.iter().filter_map(|one| Some(Rejection::refused(&one.topic, one.granted.err()?)));
+    let refused = |one: &&Found| Some(Rejection::refused(&one.pattern, *one.matched.as_ref().err()?));
+    topics.chain(patterns.iter().filter_map(refused))
+}
+
 /// What the subscriptions of a URL, which are not acked, are told: refusals, and what `since` could not give.
-pub(crate) fn url_subscribed(outcomes: &[Outcome]) -> impl Iterator<Item = String> {
-    outcomes.iter().filter_map(|Outcome { topic, granted }| match granted {
-        Err(refusal) => {
-            let refusal = Rejection::refused(topic, *refusal);
-            Some(failure(&OpId::Absent, refusal.code, &format!("{}: {}", refusal.topic, refusal.message)))
-        }
+pub(crate) fn url_subscribed(outcomes: &[Outcome], patterns: &[&Found]) -> impl Iterator<Item = String> {
+    let refused = refusals(outcomes, patterns).map(|refusal| {
+        failure(&OpId::Absent, refusal.code, &format!("{}: {}", refusal.topic, refusal.message))
+    });
+    refused.chain(outcomes.iter().filter_map(|Outcome { topic, granted }| match granted {
+        Err(_) => None,
         Ok(grant) => match grant.recovered? {
             Recovery::Complete => None,
             Recovery::Evicted { last } => Some(gap(topic, last + 1, grant.seq, "evicted")),
             Recovery::NoHistory { last } => Some(gap(topic, last + 1, grant.seq, "none")),
             Recovery::Epoch => Some(new_epoch(topic, grant.epoch, grant.seq)),
         },
-    })
+    }))
 }
 
 /// Another history of a topic begins after that number.
@@ -154,10 +171,10 @@ fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
 }
 
 /// The answer to an unsubscribe: the topics that are left, whether or not they were subscribed.
-pub(crate) fn unsubscribed<'a>(tag: &Tag, topics: impl Iterator<Item = &'a TopicName>) -> Option<String> {
+pub(crate) fn unsubscribed(tag: &Tag, topics: impl Iterator<Item = String>) -> Option<String> {
     #[derive(Serialize)]
-    struct Left<'a> {
-        topic: &'a TopicName,
+    struct Left {
+        topic: String,
     }
     match tag {
         Tag::Silent => None,
@@ -170,14 +187,18 @@ pub(crate) fn unsubscribed<'a>(tag: &Tag, topics: impl Iterator<Item = &'a Topic
 }
 
 /// The answer to a list.
-pub(crate) fn listed(tag: &Tag, subscriptions: &[Subscription<'_>]) -> Option<String> {
+pub(crate) fn listed(tag: &Tag, subscriptions: &[Granted<'_>]) -> Option<String> {
     match tag {
         Tag::Silent => None,
         Tag::Native(id, rejected) => {
             Some(json(&Ack { event: "ack", op: "list", id, ok: subscriptions, err: rejected }))
         }
         Tag::Binance(id) => {
-            let names: Vec<_> = subscriptions.iter().map(|one| one.topic).collect();
+            let names = subscriptions.iter().map(|one| match one {
+                Granted::Topic(one) => one.topic.to_string(),
+                Granted::Pattern { topic } => topic.to_string(),
+            });
+            let names: Vec<_> = names.collect();
             Some(binance_result(id, names))
         }
     }

@@ -7,8 +7,9 @@
 //! | `/publish/<topic>` | every message in goes to the topic; `class`, `image`, `seq`, `epoch` are said of it |
 //! | `/echo` | every message in comes back, where configured |
 
-use super::operation::Since;
+use super::operation::{PATTERN_SINCE, Since};
 use super::options::{OptionError, PublishOptions};
+use super::pattern::Subject;
 use super::topic::{TopicError, TopicName};
 use crate::message::Encoding;
 use crate::protocol::operation::Wish;
@@ -44,6 +45,8 @@ pub(crate) enum TargetError {
     Topic(#[from] TopicError),
     #[error("since is <epoch>:<seq> for each stream, in their order, separated by commas")]
     Since,
+    #[error("{PATTERN_SINCE}")]
+    PatternSince,
     #[error("{0}")]
     Option(#[from] OptionError),
     #[error("more topics than one connection may have (limits.topics_per_connection)")]
@@ -86,8 +89,12 @@ pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 
 /// A percent-encoded topic.
 pub(crate) fn topic(encoded: &str) -> Result<TopicName, TopicError> {
+    decoded(encoded)
+}
+
+fn decoded<T: for<'a> TryFrom<&'a str, Error = TopicError>>(encoded: &str) -> Result<T, TopicError> {
     let name = percent_decode_str(encoded).decode_utf8().map_err(|_| TopicError::NotUtf8)?;
-    TopicName::try_from(&*name)
+    T::try_from(&*name)
 }
 
 fn wishes<'a>(
@@ -106,7 +113,11 @@ fn wishes<'a>(
             "" => None,
             place => Some(Since::parse(place).ok_or(TargetError::Since)?),
         };
-        wishes.push(Wish { topic: topic(name)?, since });
+        let subject = decoded(name)?;
+        if since.is_some() && matches!(subject, Subject::Pattern(_)) {
+            return Err(TargetError::PatternSince);
+        }
+        wishes.push(Wish { subject, since });
     }
     if places.any(|place| !place.is_empty()) {
         return Err(TargetError::Since);
@@ -122,8 +133,8 @@ mod tests {
         parse(path, query, 3, false)
     }
 
-    fn topics(target: &Target) -> Vec<&str> {
-        target.wishes.iter().map(|wish| wish.topic.as_str()).collect()
+    fn topics(target: &Target) -> Vec<String> {
+        target.wishes.iter().map(|wish| wish.subject.to_string()).collect()
     }
 
     #[test]
@@ -138,6 +149,9 @@ mod tests {
         let target = parsed("/ws/a/b%20", "").unwrap_err();
         assert_eq!(target, TargetError::Topic(TopicError::Character));
         assert_eq!(topics(&parsed("/ws/a/b", "").unwrap()), ["a/b"]);
+        let pattern = parsed("/ws/a%2A", "").unwrap().wishes.remove(0).subject;
+        assert!(matches!(pattern, Subject::Pattern(pattern) if pattern.prefix() == "a"));
+        assert_eq!(parsed("/publish/a*", ""), Err(TargetError::Topic(TopicError::Pattern)));
         assert!(matches!(parsed("/publish/x", "").unwrap().endpoint, Endpoint::Publish(_, None)));
         let marked = parsed("/publish/x", "image=1").unwrap().endpoint;
         assert!(matches!(marked, Endpoint::Publish(_, Some(options)) if options.image));
@@ -151,6 +165,7 @@ mod tests {
         assert_eq!(since, [Some(Since::new("k3", 1)), None, Some(Since::new("k4", 2))]);
         assert_eq!(parsed("/stream", "streams=a&since=x"), Err(TargetError::Since));
         assert_eq!(parsed("/stream", "streams=a&since=k:1,k:2"), Err(TargetError::Since));
+        assert_eq!(parsed("/stream", "streams=a*&since=k:1"), Err(TargetError::PatternSince));
     }
 
     #[test]

@@ -26,8 +26,11 @@ pub enum TopicError {
     #[error("a topic is not UTF-8")]
     NotUtf8,
     /// Ends in `*`: that would be a pattern.
-    #[error("a name that ends in * is a pattern; patterns are not supported by this version")]
+    #[error("a name that ends in * is a pattern; only subscriptions may name patterns")]
     Pattern,
+    /// A pattern of names that begin with `$`.
+    #[error("patterns never match names that begin with $; name such topics one by one")]
+    Unmatchable,
 }
 
 impl TopicName {
@@ -51,19 +54,24 @@ impl TryFrom<&str> for TopicName {
     type Error = TopicError;
 
     fn try_from(name: &str) -> Result<Self, TopicError> {
-        if name.is_empty() {
-            return Err(TopicError::Empty);
-        }
-        if name.len() > TOPIC_BYTES_MAX {
-            return Err(TopicError::TooLong);
-        }
-        if name.chars().any(|c| c.is_control() || c == ' ') {
-            return Err(TopicError::Character);
-        }
+        check(name)?;
         if name.ends_with('*') {
             return Err(TopicError::Pattern);
         }
         Ok(Self(name.into()))
+    }
+}
+
+/// What holds for names and patterns alike.
+pub(super) fn check(name: &str) -> Result<(), TopicError> {
+    if name.is_empty() {
+        Err(TopicError::Empty)
+    } else if name.len() > TOPIC_BYTES_MAX {
+        Err(TopicError::TooLong)
+    } else if name.chars().any(|c| c.is_control() || c == ' ') {
+        Err(TopicError::Character)
+    } else {
+        Ok(())
     }
 }
 

@@ -3,13 +3,15 @@
 use super::core::{Now, Outbox, Sequencer};
 use super::piece::{Budget, Piece, Place};
 use super::request::{
-    Ask, Delivery, PublishedFor, Question, Receipt, Replayed, SequencerCounters, Subscribed, TopicReport,
-    Unsubscribed,
+    Ask, Born, Change, Delivery, News, PublishedFor, Question, Receipt, Replayed, SequencerCounters,
+    Subscribed, TopicReport, Unsubscribed, Watched,
 };
-use super::topics::Topic;
-use crate::ids::ConnectionId;
+use super::topics::{Retired, Topic};
+use crate::clock::Moment;
+use crate::ids::{ConnectionId, TopicId};
 use crate::protocol::operation::{Since, Wish};
-use crate::protocol::outcome::{Grant, Outcome, Published, Recovery, Refusal};
+use crate::protocol::outcome::{Found, Grant, Outcome, Published, Recovery, Refusal};
+use crate::protocol::pattern::{Pattern, Subject};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 
@@ -24,38 +26,92 @@ impl Sequencer {
     ) {
         let mut budget = self.budget;
         let mut outcomes = Vec::with_capacity(wishes.len());
-        let mut pieces = Vec::new();
+        let (mut pieces, mut patterns) = (Vec::new(), Vec::new());
         for wish in wishes {
-            let granted = self.grant(&wish, connection, now, &mut budget).map(|(grant, piece)| {
+            let topic = match wish.subject {
+                Subject::Topic(topic) => topic,
+                Subject::Pattern(pattern) => {
+                    patterns.push(pattern);
+                    continue;
+                }
+            };
+            let granted = self.grant(&topic, wish.since, connection, now, &mut budget, out);
+            let granted = granted.map(|(grant, piece)| {
                 pieces.extend(piece.map(|piece| (outcomes.len(), piece)));
                 grant
             });
-            outcomes.push(Outcome { topic: wish.topic, granted });
+            outcomes.push(Outcome { topic, granted });
         }
-        let answer = Subscribed { connection, tag, outcomes, pieces };
+        // Behind the topics, so that one born with them is among what the patterns match.
+        let mut room = self.matches_max;
+        let watch = |pattern| self.watch(pattern, connection, now, &mut room, &mut budget);
+        let patterns = patterns.into_iter().map(watch).collect();
+        let answer = Subscribed { connection, tag, outcomes, pieces, patterns };
         out.push_back((connection.shard, Delivery::Subscribed(Box::new(answer))));
+    }
+
+    /// One pattern, the topics that it matches now, and what is to be sent of them before what is live.
+    fn watch(
+        &mut self,
+        pattern: Pattern,
+        connection: ConnectionId,
+        now: Now,
+        room: &mut usize,
+        budget: &mut Budget,
+    ) -> Watched {
+        let Some(ids) = self.topics.watch(&pattern, connection.shard, *room) else {
+            return Watched { found: Found { pattern, matched: Err(Refusal::Matches) }, pieces: Vec::new() };
+        };
+        *room -= ids.len();
+        let (mut matched, mut pieces) = (Vec::with_capacity(ids.len()), Vec::new());
+        for id in ids {
+            self.topics.trim(id, now.moment);
+            let Some(topic) = self.topics.get(id) else { continue };
+            let at_head = Place::Snapshot { head: topic.seq };
+            let piece = topic.piece(topic.epoch, at_head, budget).filter(|piece| !piece.is_empty());
+            pieces.extend(piece.map(|piece| (matched.len(), piece)));
+            matched.push((topic.name.clone(), topic.grant(id, None)));
+        }
+        Watched { found: Found { pattern, matched: Ok(matched) }, pieces }
+    }
+
+    /// The topic of that name; one born only now is announced to the shards with a pattern that matches it.
+    pub(super) fn topic(&mut self, name: &TopicName, now: Moment, out: &mut Outbox) -> Option<TopicId> {
+        let (id, is_new) = self.topics.touch(name, now)?;
+        if is_new && let Some(topic) = self.topics.get(id) {
+            let born = || Born { topic: name.clone(), grant: topic.grant(id, None) };
+            out.extend(topic.watching().map(|shard| (shard, Delivery::Born(Box::new(born())))));
+        }
+        Some(id)
+    }
+
+    /// Tells those who had a topic by a pattern that it is no more.
+    pub(super) fn bury(&mut self, retired: Retired, out: &mut Outbox) {
+        let news = || Box::new(News { topic: retired.id, change: Change::Retired });
+        out.extend(retired.tell.iter().map(|shard| (*shard, Delivery::News(news()))));
     }
 
     /// One subscription, and what is to be sent before what is live.
     fn grant(
         &mut self,
-        wish: &Wish,
+        name: &TopicName,
+        since: Option<Since>,
         connection: ConnectionId,
         now: Now,
         budget: &mut Budget,
+        out: &mut Outbox,
     ) -> Result<(Grant, Option<Piece>), Refusal> {
-        let Some((id, _)) = self.topics.touch(&wish.topic, now.moment) else { return Err(Refusal::Topics) };
+        let Some(id) = self.topic(name, now.moment, out) else { return Err(Refusal::Topics) };
         self.topics.trim(id, now.moment);
         self.topics.join(id, connection.shard);
         let Some(topic) = self.topics.get(id) else { return Err(Refusal::Topics) };
-        let recovered = wish.since.map(|since| recovery(topic, since));
-        let place = match (recovered, wish.since) {
+        let recovered = since.map(|since| recovery(topic, since));
+        let place = match (recovered, since) {
             (Some(Recovery::Complete), Some(since)) => Place::After(since.seq),
             _ => Place::Snapshot { head: topic.seq },
         };
         let piece = topic.piece(topic.epoch, place, budget).filter(|piece| !piece.is_empty());
-        let terms = topic.charter.terms;
-        let grant = Grant { id, epoch: topic.epoch, seq: topic.seq, terms, recovered };
+        let grant = topic.grant(id, recovered);
         match recovered {
             None => {}
             Some(Recovery::Complete) => self.counters.recovered += 1,
@@ -76,14 +132,20 @@ impl Sequencer {
         &self,
         connection: ConnectionId,
         tag: Tag,
-        topics: Vec<TopicName>,
+        subjects: Vec<Subject>,
         out: &mut Outbox,
     ) {
-        let topics = topics.into_iter().map(|name| {
-            let id = self.topics.id(name.as_str());
-            (name, id)
-        });
-        let answer = Unsubscribed { connection, tag, topics: topics.collect() };
+        let (mut topics, mut patterns) = (Vec::new(), Vec::new());
+        for subject in subjects {
+            match subject {
+                Subject::Topic(name) => {
+                    let id = self.topics.id(name.as_str());
+                    topics.push((name, id));
+                }
+                Subject::Pattern(pattern) => patterns.push(pattern),
+            }
+        }
+        let answer = Unsubscribed { connection, tag, topics, patterns };
         out.push_back((connection.shard, Delivery::Unsubscribed(Box::new(answer))));
     }
 
@@ -91,11 +153,11 @@ impl Sequencer {
         match question {
             Question::Topics { prefix, limit, reply } => {
                 let named = self.topics.iter().filter(|topic| topic.name.as_str().starts_with(&prefix));
-                reply.send(named.take(limit).map(report).collect());
+                reply.send(named.take(limit).map(|topic| self.report(topic)).collect());
             }
             Question::Topic { name, reply } => {
                 let topic = self.topics.id(&name).and_then(|id| self.topics.get(id));
-                reply.send(topic.map(report));
+                reply.send(topic.map(|topic| self.report(topic)));
             }
             Question::Counters(reply) => {
                 let (messages, bytes) = self.topics.kept();
@@ -107,6 +169,23 @@ impl Sequencer {
                 });
             }
         }
+    }
+
+    fn report(&self, topic: &Topic) -> TopicReport {
+        TopicReport {
+            topic: topic.name.clone(),
+            class: topic.charter.terms.class,
+            epoch: topic.epoch.to_string(),
+            seq: topic.seq,
+            subscribers: topic.subscribers() + self.topics.watchers(&topic.name),
+        }
+    }
+}
+
+impl Topic {
+    /// A subscription that begins at its head.
+    fn grant(&self, id: TopicId, recovered: Option<Recovery>) -> Grant {
+        Grant { id, epoch: self.epoch, seq: self.seq, terms: self.charter.terms, recovered }
     }
 }
 
@@ -121,16 +200,6 @@ fn recovery(topic: &Topic, since: Since) -> Recovery {
         Recovery::Evicted { last: since.seq }
     } else {
         Recovery::NoHistory { last: since.seq }
-    }
-}
-
-fn report(topic: &Topic) -> TopicReport {
-    TopicReport {
-        topic: topic.name.clone(),
-        class: topic.charter.terms.class,
-        epoch: topic.epoch.to_string(),
-        seq: topic.seq,
-        subscribers: topic.subscribers(),
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Now {
 pub(crate) struct Sequencer {
     pub(super) topics: Topics,
     topic_idle: Duration,
+    /// Topics that the patterns of one answer may match.
+    pub(super) matches_max: usize,
     /// What one answer may carry of histories.
     pub(super) budget: Budget,
     pub(crate) counters: SequencerCounters,
@@ -50,6 +52,7 @@ impl Sequencer {
         Self {
             topics: Topics::new(shards, limits, first_epoch),
             topic_idle: Duration::from_secs(limits.topic_idle_s),
+            matches_max: limits.matches_per_connection,
             budget: Budget::new(limits),
             counters: SequencerCounters::default(),
         }
@@ -65,13 +68,17 @@ impl Sequencer {
             Request::Subscribe { connection, tag, wishes } => {
                 self.subscribe(connection, tag, wishes, now, out)
             }
-            Request::Unsubscribe { connection, tag, topics } => {
-                self.unsubscribe(connection, tag, topics, out)
+            Request::Unsubscribe { connection, tag, subjects } => {
+                self.unsubscribe(connection, tag, subjects, out)
             }
             Request::List { connection, tag } => {
                 out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
             }
-            Request::Leave { shard, topic, count } => self.topics.leave(topic, shard, count, now.moment),
+            Request::Leave { shard, topic, count } => {
+                let retired = self.topics.leave(topic, shard, count, now.moment);
+                retired.into_iter().for_each(|retired| self.bury(retired, out));
+            }
+            Request::Unwatch { shard, pattern, count } => self.topics.unwatch(&pattern, shard, count),
             Request::Replay(ask) => self.replay(*ask, out),
             Request::Rules(rules) => self.set_rules(*rules, now, out),
             Request::Ask(question) => self.answer(question),
@@ -79,14 +86,23 @@ impl Sequencer {
     }
 
     /// Once a second or so: lets idle topics go.
-    pub(crate) fn tick(&mut self, now: Moment) {
-        self.counters.retired += self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN);
+    pub(crate) fn tick(&mut self, now: Moment, out: &mut Outbox) {
+        for retired in self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN) {
+            self.counters.retired += 1;
+            self.bury(retired, out);
+        }
     }
 
     /// The epoch of a topic, if there is one of that name.
     #[cfg(test)]
     pub(crate) fn epoch_of(&self, name: &str) -> Option<crate::ids::Epoch> {
         Some(self.topics.get(self.topics.id(name)?)?.epoch)
+    }
+
+    /// The id of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn id_of(&self, name: &str) -> Option<crate::ids::TopicId> {
+        self.topics.id(name)
     }
 
     /// Gives a message its place, keeps it, and sends it to the shards that want it.
@@ -98,7 +114,7 @@ impl Sequencer {
         now: Now,
         out: &mut Outbox,
     ) -> Result<Published, Refusal> {
-        let Some((id, _)) = self.topics.touch(name, now.moment) else {
+        let Some(id) = self.topic(name, now.moment, out) else {
             self.counters.refused += 1;
             return Err(Refusal::Topics);
         };
@@ -162,7 +178,7 @@ mod tests {
 
     fn subscribe(sequencer: &mut Sequencer, shard: ShardId, topic: &str) -> Outcome {
         let mut out = Outbox::new();
-        let wishes = vec![Wish { topic: name(topic), since: None }];
+        let wishes = vec![Wish { subject: name(topic).into(), since: None }];
         let request = Request::Subscribe { connection: connection(shard), tag: Tag::Silent, wishes };
         sequencer.handle(request, NOW, &mut out);
         match out.pop_front() {

@@ -14,3 +14,4 @@ pub(crate) mod rules;
 pub(crate) mod run;
 mod topics;
 mod turns;
+mod wildcards;

@@ -8,7 +8,8 @@ use crate::message::{Message, Payload};
 use crate::protocol::class::{Class, Terms};
 use crate::protocol::operation::Wish;
 use crate::protocol::options::PublishOptions;
-use crate::protocol::outcome::{Outcome, Published, Refusal};
+use crate::protocol::outcome::{Found, Grant, Outcome, Published, Refusal};
+use crate::protocol::pattern::{Pattern, Subject};
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use std::fmt;
@@ -28,7 +29,7 @@ pub(crate) enum Request {
         /// Who wants to know its sequence.
         receipt: Option<Receipt>,
     },
-    /// A connection wants topics; answered through its shard's FIFO.
+    /// A connection wants topics and patterns; answered through its shard's FIFO.
     Subscribe {
         /// Who.
         connection: ConnectionId,
@@ -37,14 +38,14 @@ pub(crate) enum Request {
         /// What, in the order asked.
         wishes: Vec<Wish>,
     },
-    /// A connection wants topics no more; the answer marks the place in the FIFO from which nothing arrives.
+    /// A connection wants topics and patterns no more; the answer marks the place in the FIFO from which nothing arrives.
     Unsubscribe {
         /// Who.
         connection: ConnectionId,
         /// How the answer is to be worded.
         tag: Tag,
         /// What.
-        topics: Vec<TopicName>,
+        subjects: Vec<Subject>,
     },
     /// A connection wants to know its topics; the answer comes behind those of the operations before it.
     List {
@@ -59,6 +60,15 @@ pub(crate) enum Request {
         shard: ShardId,
         /// Of which topic.
         topic: TopicId,
+        /// How many.
+        count: u32,
+    },
+    /// The same of a pattern.
+    Unwatch {
+        /// Which shard.
+        shard: ShardId,
+        /// Which pattern.
+        pattern: Pattern,
         /// How many.
         count: u32,
     },
@@ -164,6 +174,8 @@ pub(crate) struct SequencerCounters {
 pub(crate) enum Delivery {
     /// A message of a topic the shard wants.
     Message(Arc<Message>),
+    /// A topic that a pattern of the shard matches is born; it comes before the topic's first message.
+    Born(Box<Born>),
     /// The answer to a `Subscribe`: what follows in the FIFO is live.
     Subscribed(Box<Subscribed>),
     /// The answer to a `Replay`: what follows one that is the last is live.
@@ -193,6 +205,22 @@ pub(crate) struct Subscribed {
     pub(crate) outcomes: Vec<Outcome>,
     /// What is sent before what is live, each with the place of its outcome; ascending.
     pub(crate) pieces: Vec<(usize, Piece)>,
+    /// What became of the patterns. A topic that is born with an outcome above is among what they match.
+    pub(crate) patterns: Vec<Watched>,
+}
+
+/// A pattern, and the topics it matches at its place in the FIFO.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) found: Found,
+    /// What is sent before what is live, each with the place of its topic; ascending.
+    pub(crate) pieces: Vec<(usize, Piece)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Born {
+    pub(crate) topic: TopicName,
+    pub(crate) grant: Grant,
 }
 
 #[derive(Debug)]
@@ -218,6 +246,8 @@ pub(crate) enum Change {
     Skip { from: u64, to: u64 },
     /// Its terms are others.
     Terms(Terms),
+    /// It is no more; who had it by a pattern will have it again when it is born again. Its id may be another's next.
+    Retired,
 }
 
 #[derive(Debug)]
@@ -226,6 +256,7 @@ pub(crate) struct Unsubscribed {
     pub(crate) tag: Tag,
     /// Each name asked for, with its topic if there is one.
     pub(crate) topics: Vec<(TopicName, Option<TopicId>)>,
+    pub(crate) patterns: Vec<Pattern>,
 }
 
 #[derive(Debug)]
@@ -244,13 +275,13 @@ impl Weigh for Request {
                 topic.as_str().len() + payload.len() + tag
             }
             Self::Subscribe { wishes, tag, .. } => {
-                wishes.iter().map(|wish| wish.topic.as_str().len() + 48).sum::<usize>() + tag.weight()
+                wishes.iter().map(|wish| wish.subject.len() + 48).sum::<usize>() + tag.weight()
             }
-            Self::Unsubscribe { topics, tag, .. } => {
-                topics.iter().map(|topic| topic.as_str().len() + 16).sum::<usize>() + tag.weight()
+            Self::Unsubscribe { subjects, tag, .. } => {
+                subjects.iter().map(|subject| subject.len() + 16).sum::<usize>() + tag.weight()
             }
             Self::List { tag, .. } => tag.weight(),
-            Self::Leave { .. } | Self::Replay(_) | Self::Rules(_) | Self::Ask(_) => 0,
+            Self::Leave { .. } | Self::Unwatch { .. } | Self::Replay(_) | Self::Rules(_) | Self::Ask(_) => 0,
         }
     }
 }
@@ -260,12 +291,17 @@ impl Weigh for Delivery {
         match self {
             Self::Message(message) => message.payload.len(),
             Self::Subscribed(answer) => {
-                let pieces: usize = answer.pieces.iter().map(|(_, piece)| piece.weight()).sum();
-                answer.outcomes.len() * 64 + answer.tag.weight() + pieces
+                let pieces = answer.patterns.iter().flat_map(|one| &one.pieces).chain(&answer.pieces);
+                let pieces: usize = pieces.map(|(_, piece)| piece.weight()).sum();
+                let matched = answer.patterns.iter().filter_map(|one| one.found.matched.as_ref().ok());
+                let topics = answer.outcomes.len() + matched.map(|matched| matched.len() + 1).sum::<usize>();
+                topics * 96 + answer.tag.weight() + pieces
             }
             Self::Replayed(answer) => answer.piece.as_ref().map_or(0, Piece::weight),
-            Self::News(_) => 0,
-            Self::Unsubscribed(answer) => answer.topics.len() * 32 + answer.tag.weight(),
+            Self::News(_) | Self::Born(_) => 0,
+            Self::Unsubscribed(answer) => {
+                (answer.topics.len() + answer.patterns.len()) * 32 + answer.tag.weight()
+            }
             Self::List(_, tag) => tag.weight(),
             Self::Published(receipt) => receipt.tag.weight(),
             Self::End => 0,

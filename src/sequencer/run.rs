@@ -43,7 +43,9 @@ pub(crate) fn run(
         }
         core.counters.queued = requests.len() as u64;
         if clock::now() >= next_tick {
-            core.tick(clock::now());
+            core.tick(clock::now(), &mut out);
+            post(&shards, &mut out);
+            shards.iter().for_each(|shard| shard.inbox.arrivals.ring());
             next_tick = clock::now() + TICK;
         }
         if !out.is_empty() {

@@ -2,13 +2,14 @@
 //!
 //! Invariants:
 //! 1. A name has one id as long as it lives; an id is reused only after its topic has retired.
-//! 2. A topic retires only when no shard wants it, it has been idle and its history has aged out; an epoch that
-//!    the server gave it never comes back.
+//! 2. A topic retires only when no shard wants it by name, it has been idle and its history has aged out; shards
+//!    that want it by a pattern are told. An epoch that the server gave it never comes back.
 //! 3. All histories together are below their bound after every message.
 
 use super::history::History;
 use super::rules::{Charter, Rules};
 use super::turns::{Loss, Turns};
+use super::wildcards::Wildcards;
 use crate::clock::Moment;
 use crate::ids::{Epoch, ShardId, TopicId};
 use crate::limits::Limits;
@@ -33,21 +34,40 @@ pub(crate) struct Topic {
     pub(crate) has_begun: bool,
     /// True exactly when a publisher gave it its epoch: the next must be a later one.
     pub(crate) is_epoch_assigned: bool,
-    /// Subscriptions granted and not yet left, by shard.
-    wants: Box<[u32]>,
+    /// Who wants it, by shard.
+    pub(super) wants: Box<[Want]>,
     /// When it was last published to, subscribed or left.
     touched: Moment,
+}
+
+/// Why one shard wants a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Want {
+    /// Subscriptions by name, granted and not yet left.
+    by_name: u32,
+    /// Patterns of its connections that match the topic.
+    pub(super) patterns: u32,
 }
 
 impl Topic {
     /// The shards that want it.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
-        self.wants.iter().enumerate().filter(|(_, count)| **count > 0).map(|(shard, _)| shard as ShardId)
+        self.shards_where(|want| want.by_name > 0 || want.patterns > 0)
     }
 
-    /// Subscriptions on all shards.
+    /// The shards that have a pattern which matches it.
+    pub(crate) fn watching(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.shards_where(|want| want.patterns > 0)
+    }
+
+    fn shards_where(&self, holds: impl Fn(&Want) -> bool) -> impl Iterator<Item = ShardId> {
+        let wants = self.wants.iter().enumerate();
+        wants.filter(move |(_, want)| holds(want)).map(|(shard, _)| shard as ShardId)
+    }
+
+    /// Subscriptions by name, on all shards.
     pub(crate) fn subscribers(&self) -> u64 {
-        self.wants.iter().map(|count| u64::from(*count)).sum()
+        self.wants.iter().map(|want| u64::from(want.by_name)).sum()
     }
 
     /// True exactly when nobody needs it any more.
@@ -55,16 +75,25 @@ impl Topic {
         let resting = now.since(self.touched);
         let has_aged_out =
             self.history.len() == 0 || self.charter.bounds.age.is_some_and(|age| resting >= age);
-        resting >= idle && has_aged_out && self.wants.iter().all(|count| *count == 0)
+        resting >= idle && has_aged_out && self.subscribers() == 0
     }
+}
+
+/// A topic that is no more, and the shards that had a pattern which matched it: they are to be told before its id
+/// has another owner.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub(crate) id: TopicId,
+    pub(crate) tell: Vec<ShardId>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Topics {
     names: HashMap<TopicName, TopicId>,
-    table: Slab<Topic>,
-    shards: usize,
+    pub(super) table: Slab<Topic>,
+    pub(super) wildcards: Wildcards,
+    pub(super) shards: usize,
     rules: Rules,
     /// What all histories hold, and whose turn it is to lose some of it.
     kept_messages: usize,
@@ -83,6 +112,7 @@ impl Topics {
         Self {
             names: HashMap::new(),
             table: Slab::new(),
+            wildcards: Wildcards::default(),
             shards,
             rules: Rules::new(Vec::new(), limits),
             kept_messages: 0,
@@ -116,15 +146,13 @@ impl Topics {
         self.table.iter().map(|(_, topic)| topic)
     }
 
-    /// The topic of that name, born now if need be; `None` when the table is full.
-    pub(crate) fn touch(&mut self, name: &TopicName, now: Moment) -> Option<(TopicId, &mut Topic)> {
-        let id = match self.names.get(name.as_str()) {
-            Some(id) => *id,
-            None => self.give_birth(name, now)?,
+    /// The topic of that name, and whether it is born only now; `None` when the table is full.
+    pub(crate) fn touch(&mut self, name: &TopicName, now: Moment) -> Option<(TopicId, bool)> {
+        let Some(id) = self.names.get(name.as_str()).copied() else {
+            return Some((self.give_birth(name, now)?, true));
         };
-        let topic = self.table.get_mut(id as usize)?;
-        topic.touched = now;
-        Some((id, topic))
+        self.table.get_mut(id as usize)?.touched = now;
+        Some((id, false))
     }
 
     /// The topic of that id, to be changed in anything but its history.
@@ -201,38 +229,34 @@ impl Topics {
         }
     }
 
-    /// One more subscription on that shard.
+    /// One more subscription by name on that shard.
     pub(crate) fn join(&mut self, id: TopicId, shard: ShardId) {
         if let Some(topic) = self.table.get_mut(id as usize) {
-            topic.wants[usize::from(shard)] += 1;
+            topic.wants[usize::from(shard)].by_name += 1;
         }
     }
 
-    /// So many subscriptions fewer on that shard.
-    pub(crate) fn leave(&mut self, id: TopicId, shard: ShardId, count: u32, now: Moment) {
-        if let Some(topic) = self.table.get_mut(id as usize) {
-            let wants = &mut topic.wants[usize::from(shard)];
-            *wants = wants.saturating_sub(count);
-            topic.touched = now;
-            if !topic.has_begun && topic.subscribers() == 0 {
-                // Nothing was ever published: nobody holds a place in it, and whoever only asks for topics must
-                // not fill the table.
-                self.forget(id);
-            }
-        }
+    /// So many subscriptions by name fewer on that shard; returns the shards to be told if that ends the topic.
+    pub(crate) fn leave(&mut self, id: TopicId, shard: ShardId, count: u32, now: Moment) -> Option<Retired> {
+        let topic = self.table.get_mut(id as usize)?;
+        let want = &mut topic.wants[usize::from(shard)].by_name;
+        *want = want.saturating_sub(count);
+        topic.touched = now;
+        // Nothing was ever published: nobody holds a place in it, and whoever only asks for topics must not fill
+        // the table.
+        (!topic.has_begun && topic.subscribers() == 0).then(|| self.forget(id))
     }
 
     /// Retires idle topics among the next `scan` places of the table, and lets go what is too old of the others;
-    /// returns how many retired.
-    pub(crate) fn retire_idle(&mut self, now: Moment, idle: Duration, scan: usize) -> u64 {
+    /// returns those that retired.
+    pub(crate) fn retire_idle(&mut self, now: Moment, idle: Duration, scan: usize) -> Vec<Retired> {
         let end = self.table.capacity();
-        let mut retired = 0;
+        let mut retired = Vec::new();
         for _ in 0..scan.min(end) {
             self.scan = if self.scan + 1 < end { self.scan + 1 } else { 0 };
             let id = self.scan as TopicId;
             if self.table.get(self.scan).is_some_and(|topic| topic.is_idle(now, idle)) {
-                self.forget(id);
-                retired += 1;
+                retired.push(self.forget(id));
             } else {
                 self.trim(id, now);
             }
@@ -240,10 +264,12 @@ impl Topics {
         retired
     }
 
-    fn forget(&mut self, id: TopicId) {
+    fn forget(&mut self, id: TopicId) -> Retired {
         self.change(id, |topic| topic.history.clear(0));
         let topic = self.table.remove(id as usize);
         self.names.remove(topic.name.as_str());
+        self.wildcards.strike_out(&topic.name);
+        Retired { id, tell: topic.watching().collect() }
     }
 
     fn give_birth(&mut self, name: &TopicName, now: Moment) -> Option<TopicId> {
@@ -252,7 +278,7 @@ impl Topics {
         }
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
-        let wants = vec![0; self.shards].into_boxed_slice();
+        let wants = vec![Want::default(); self.shards].into_boxed_slice();
         let name_kept = name.clone();
         let charter = self.rules.charter(name.as_str(), None);
         let topic = Topic {
@@ -268,6 +294,8 @@ impl Topics {
         };
         let id = self.table.insert(topic) as TopicId;
         self.names.insert(name.clone(), id);
+        let wants = &mut self.table[id as usize].wants;
+        self.wildcards.enter(name, id).for_each(|shard| wants[shard].patterns += 1);
         Some(id)
     }
 }
@@ -287,7 +315,8 @@ mod tests {
     /// Publishes a message of that length, as the core does.
     fn publish(topics: &mut Topics, name: &str, len: usize, now: Moment) -> TopicId {
         let name = TopicName::try_from(name).unwrap();
-        let (id, topic) = topics.touch(&name, now).unwrap();
+        let (id, _) = topics.touch(&name, now).unwrap();
+        let topic = topics.get_mut(id).unwrap();
         topic.seq += 1;
         topic.has_begun = true;
         let payload = "x".repeat(len).into();
@@ -303,14 +332,15 @@ mod tests {
         assert_eq!(topics.get(id).unwrap().epoch, Epoch(100));
         topics.join(id, 0);
         let idle = Duration::from_secs(10);
-        assert_eq!(topics.retire_idle(at(60), idle, 100), 0, "somebody wants it");
+        assert_eq!(topics.retire_idle(at(60), idle, 100).len(), 0, "somebody wants it");
         assert_eq!(topics.kept(), (0, 0), "too old by now");
         publish(&mut topics, "t", 1, at(60));
         topics.leave(id, 0, 1, at(60));
-        assert_eq!(topics.retire_idle(at(75), idle, 100), 0, "somebody may come back for its history");
-        assert_eq!(topics.retire_idle(at(90), idle, 100), 1);
+        assert_eq!(topics.retire_idle(at(75), idle, 100).len(), 0, "somebody may come back for its history");
+        assert_eq!(topics.retire_idle(at(90), idle, 100).len(), 1);
         let name = TopicName::try_from("t").unwrap();
-        assert_eq!(topics.touch(&name, at(91)).unwrap().1.epoch, Epoch(101));
+        let (id, is_new) = topics.touch(&name, at(91)).unwrap();
+        assert_eq!((is_new, topics.get(id).unwrap().epoch), (true, Epoch(101)));
         assert_eq!(topics.kept(), (0, 0));
     }
 

@@ -35,6 +35,7 @@ impl Shard {
         let slot = self.writers.insert(Writer {
             generation,
             subscriptions: Vec::new(),
+            wild: None,
             combined,
             outbound: None,
             replay: None,
@@ -173,9 +174,12 @@ impl Shard {
 
     fn unsubscribe_all(&mut self, slot: Slot) {
         self.replays.due.remove(&slot);
-        for topic in std::mem::take(&mut self.writers[slot as usize].subscriptions) {
-            self.unsubscribe(slot, topic);
-        }
+        let mut topics = std::mem::take(&mut self.writers[slot as usize].subscriptions);
+        self.counters.subscriptions -= topics.len() as u64;
+        topics.iter().for_each(|topic| self.leave_later(*topic));
+        topics.extend(self.unwatch_all(slot));
+        topics.sort_unstable();
+        self.depart(slot, &topics);
     }
 
     /// What the slot owes in the log is abandoned.
@@ -194,7 +198,7 @@ impl Shard {
             ConnectionReport {
                 id: ConnectionId { shard: self.id, slot: slot as Slot, generation: writer.generation },
                 state: hot.state,
-                subscriptions: writer.subscriptions.len(),
+                subscriptions: writer.asked(),
                 sent_frames: hot.sent,
                 conflated: writer.conflated,
                 skipped: writer.skipped,

@@ -8,7 +8,8 @@
 //! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times.
 //! 4. Nothing here waits: a full socket gets a queue, a full queue its policy.
 //!
-//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves` and `replays`.
+//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves`, `wildcards` and
+//! `replays`.
 
 use super::counters::Counters;
 use super::debts::Debts;
@@ -16,6 +17,7 @@ use super::log::Log;
 use super::outbound::Total;
 use super::replay::Replays;
 use super::topics::Topics;
+use super::wildcards::Wildcards;
 use super::writer::{Effect, Hot, Sockets, Writer};
 use crate::clock::Moment;
 use crate::ids::{ShardId, Slot, TopicId};
@@ -45,6 +47,8 @@ pub(crate) struct Shard {
     pub(super) heartbeats: BTreeSet<Slot>,
     /// Who is not live yet on what it subscribed to.
     pub(crate) replays: Replays,
+    /// Who has which pattern.
+    pub(crate) wildcards: Wildcards,
     pub(super) next_generation: u32,
     /// Subscriptions that ended here and that the sequencer does not know of yet, by topic.
     pub(crate) leaves: BTreeMap<TopicId, u32>,
@@ -72,6 +76,7 @@ impl Shard {
             sends: 0,
             heartbeats: BTreeSet::new(),
             replays: Replays::default(),
+            wildcards: Wildcards::default(),
             next_generation: 0,
             leaves: BTreeMap::new(),
             effects: Vec::new(),
@@ -88,6 +93,7 @@ impl Shard {
     pub(crate) fn deliver(&mut self, delivery: Delivery, now: Moment, sockets: &mut impl Sockets) {
         match delivery {
             Delivery::Message(message) => self.route(&message),
+            Delivery::Born(born) => self.born(&born, now, sockets),
             Delivery::Subscribed(answer) => self.subscribed(*answer, now, sockets),
             Delivery::Replayed(answer) => self.replayed(*answer, now, sockets),
             Delivery::News(news) => self.news(&news, now, sockets),

@@ -1,7 +1,7 @@
 //! A shard: one thread, its connections, their subscriptions and what they are owed.
 //!
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
-//! (behind a full socket); `connections`, `subscriptions`, `replay`, `control`, `tick` (everything that is not data).
+//! (behind a full socket); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
 //! `sockets`, `discarded` (closing them). Held by others: `directory`, `command`.
 
@@ -38,4 +38,5 @@ pub(crate) mod topics;
 mod turns;
 mod uring;
 mod waiting;
+mod wildcards;
 pub(crate) mod writer;

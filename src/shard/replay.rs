@@ -41,6 +41,8 @@ use std::time::Duration;
 pub(crate) struct Replay {
     /// One after the other, the first one now.
     queue: VecDeque<CatchingUp>,
+    /// The topics of the queue.
+    guest_of: BTreeSet<TopicId>,
     /// Pieces handed over that the kernel does not have yet.
     in_flight: usize,
     /// When it last began again from a snapshot because it was behind.
@@ -70,9 +72,9 @@ pub(crate) struct Replays {
 }
 
 impl Writer {
-    /// True exactly when it is subscribed to the topic and not live on it yet.
+    /// True exactly when it has the topic and is not live on it yet.
     pub(crate) fn is_guest_of(&self, topic: TopicId) -> bool {
-        self.replay.as_ref().is_some_and(|replay| replay.queue.iter().any(|one| one.topic == topic))
+        self.replay.as_ref().is_some_and(|replay| replay.guest_of.contains(&topic))
     }
 }
 
@@ -110,7 +112,7 @@ impl Shard {
     /// is the caller's to drop.
     pub(super) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
         let Some(writer) = self.writers.get(slot as usize) else { return };
-        let is_live = writer.subscriptions.binary_search(&topic).is_ok() && !writer.is_guest_of(topic);
+        let is_live = writer.has(topic) && !writer.is_guest_of(topic);
         let Some(epoch) = self.topics.get(topic).filter(|_| is_live).map(|topic| topic.epoch) else { return };
         self.topics.demote(topic, slot, self.hot[slot as usize].encoding);
         self.catch_up(slot, topic, epoch, Place::Resync { last });
@@ -121,22 +123,33 @@ impl Shard {
         let ticket = self.replays.next_ticket;
         self.replays.next_ticket = ticket.wrapping_add(1);
         let one = CatchingUp { topic, epoch, ticket, place, is_asked: false };
-        self.writers[slot as usize].replay.get_or_insert_default().queue.push_back(one);
+        let replay = self.writers[slot as usize].replay.get_or_insert_default();
+        replay.queue.push_back(one);
+        replay.guest_of.insert(topic);
     }
 
-    /// The gap that a subscriber has not been told of because it waits for a snapshot to begin again from.
-    pub(super) fn untold_gap(&self, slot: Slot, topic: TopicId) -> Option<String> {
-        let replay = self.writers.get(slot as usize)?.replay.as_ref()?;
-        let waits = replay.queue.iter().find(|one| one.topic == topic)?;
-        let (Place::Resync { last }, topic) = (waits.place, self.topics.get(topic)?) else { return None };
-        (last < topic.seq).then(|| reply::gap(&topic.name, last + 1, topic.seq, "slow"))
+    /// The gaps that a subscriber of these topics, in ascending order, has not been told of because it waits for a
+    /// snapshot to begin again from.
+    pub(super) fn untold_gaps(&self, slot: Slot, topics: &[TopicId]) -> Vec<String> {
+        let replay = self.writers.get(slot as usize).and_then(|writer| writer.replay.as_ref());
+        let waits = replay.into_iter().flat_map(|replay| &replay.queue);
+        let gap = |one: &CatchingUp| {
+            let (Place::Resync { last }, topic) = (one.place, self.topics.get(one.topic)?) else {
+                return None;
+            };
+            (last < topic.seq).then(|| reply::gap(&topic.name, last + 1, topic.seq, "slow"))
+        };
+        waits.filter(|one| topics.binary_search(&one.topic).is_ok()).filter_map(gap).collect()
     }
 
-    /// True when the slot was not live on the topic; it does not want to be any more.
-    pub(super) fn stop_replay(&mut self, slot: Slot, topic: TopicId) -> bool {
-        let Some(replay) = &mut self.writers[slot as usize].replay else { return false };
-        let at = replay.queue.iter().position(|one| one.topic == topic);
-        at.and_then(|at| replay.queue.remove(at)).is_some()
+    /// The slot does not want these topics, in ascending order, any more; returns those on which it was not live.
+    pub(super) fn stop_replays(&mut self, slot: Slot, topics: &[TopicId]) -> Vec<TopicId> {
+        let Some(replay) = &mut self.writers[slot as usize].replay else { return Vec::new() };
+        let stopped: Vec<_> = topics.iter().copied().filter(|topic| replay.guest_of.remove(topic)).collect();
+        if !stopped.is_empty() {
+            replay.queue.retain(|one| stopped.binary_search(&one.topic).is_err());
+        }
+        stopped
     }
 
     /// The next piece has come.
@@ -157,6 +170,7 @@ impl Shard {
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last {
             replay.queue.pop_front();
+            replay.guest_of.remove(&topic);
             self.topics.promote(topic, slot, encoding);
         }
         self.fix_in_place(slot, topic);
@@ -282,6 +296,7 @@ impl Shard {
     pub(super) fn news(&mut self, news: &News, now: Moment, sockets: &mut impl Sockets) {
         let Some(topic) = self.topics.get_mut(news.topic) else { return };
         let text = match news.change {
+            Change::Retired => return self.retired(news.topic, now, sockets),
             Change::Terms(terms) => {
                 topic.terms = terms;
                 return;

@@ -52,12 +52,12 @@ impl Scene {
     /// Subscribes `t`, after that number where one is given.
     fn subscribe(&mut self, connection: ConnectionId, last: Option<u64>) {
         let since = last.map(|seq| Since { epoch: Epoch(1), seq });
-        let wishes = vec![Wish { topic: name(), since }];
+        let wishes = vec![Wish { subject: name().into(), since }];
         self.request(Request::Subscribe { connection, tag: Tag::Silent, wishes });
     }
 
     fn unsubscribe(&mut self, connection: ConnectionId) {
-        self.request(Request::Unsubscribe { connection, tag: Tag::Silent, topics: vec![name()] });
+        self.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects: vec![name().into()] });
     }
 
     fn publish(&mut self, text: &str, options: PublishOptions) {
@@ -251,7 +251,7 @@ fn one_connection_is_sent_one_piece_at_a_time() {
     scene.request(publish("old"));
     let id = scene.connect();
     scene.subscribe(id, Some(0));
-    let wishes = vec![Wish { topic: state.clone(), since: None }];
+    let wishes = vec![Wish { subject: state.clone().into(), since: None }];
     scene.request(Request::Subscribe { connection: id, tag: Tag::Silent, wishes });
     scene.assert_read(id, &numbers(1..=256));
     scene.request(publish("new"));
@@ -356,8 +356,10 @@ fn play(mut rng: fastrand::Rng, seed: u64) -> usize {
             1..5 if !clients.is_empty() && !clients[who].is_in => {
                 let since = rng.bool().then(|| head.saturating_sub(rng.u64(0..150)));
                 scene.shard.owe_answer(clients[who].id.slot);
-                let wishes =
-                    vec![Wish { topic: name(), since: since.map(|seq| Since { epoch: Epoch(1), seq }) }];
+                let wishes = vec![Wish {
+                    subject: name().into(),
+                    since: since.map(|seq| Since { epoch: Epoch(1), seq }),
+                }];
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 scene.request(Request::Subscribe { connection: clients[who].id, tag, wishes });
                 clients[who].asked.push(since);
@@ -366,8 +368,8 @@ fn play(mut rng: fastrand::Rng, seed: u64) -> usize {
             5 if !clients.is_empty() && clients[who].is_in => {
                 scene.shard.owe_answer(clients[who].id.slot);
                 let tag = Tag::Native(OpId::Null, Vec::new());
-                let topics = vec![name()];
-                scene.request(Request::Unsubscribe { connection: clients[who].id, tag, topics });
+                let topics = vec![name().into()];
+                scene.request(Request::Unsubscribe { connection: clients[who].id, tag, subjects: topics });
                 clients[who].is_in = false;
             }
             6..11 => {

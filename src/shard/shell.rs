@@ -150,11 +150,26 @@ impl Shell {
 
     /// Tells the sequencer who left; what does not fit stays, coalesced per topic, for the next call.
     pub(super) fn post_leaves(&self) {
-        let leaves = &mut self.core.borrow_mut().leaves;
+        let mut core = self.core.borrow_mut();
+        let leaves = &mut core.leaves;
         while let Some((topic, count)) = leaves.pop_first() {
             let leave = Request::Leave { shard: self.handle.id, topic, count };
             if let Err(Refused::Full(_)) = self.publisher.post(leave) {
                 leaves.insert(topic, count);
+                return;
+            }
+        }
+        drop(core);
+        self.post_unwatched();
+    }
+
+    /// Tells it which patterns ended, in the same way.
+    fn post_unwatched(&self) {
+        let unwatched = &mut self.core.borrow_mut().wildcards.unwatched;
+        while let Some((pattern, count)) = unwatched.pop_first() {
+            let unwatch = Request::Unwatch { shard: self.handle.id, pattern: pattern.clone(), count };
+            if let Err(Refused::Full(_)) = self.publisher.post(unwatch) {
+                unwatched.insert(pattern, count);
                 break;
             }
         }

@@ -61,7 +61,7 @@ impl Scene {
     }
 
     fn subscribe(&mut self, connection: ConnectionId, topics: &[&str]) {
-        let wish = |topic: &&str| Wish { topic: name(topic), since: None };
+        let wish = |topic: &&str| Wish { subject: name(topic).into(), since: None };
         let wishes = topics.iter().map(wish).collect();
         self.request(Request::Subscribe { connection, tag: Tag::Silent, wishes });
     }

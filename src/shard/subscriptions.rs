@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::outcome::{Grant, Outcome, Refusal};
-use crate::protocol::reply::{self, Subscription, Tag};
+use crate::protocol::reply::{self, Granted, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
 use std::collections::BTreeSet;
 
@@ -15,9 +15,10 @@ impl Shard {
         let slot = answer.connection.slot;
         let is_open = self.is_here(answer.connection) && self.hot[slot as usize].state != State::Closing;
         if is_open && matches!(answer.tag, Tag::Binance(_)) {
-            self.refuse_whole(slot, &mut answer.outcomes);
+            self.refuse_whole(slot, &mut answer);
         }
-        let (mut pieces, mut ready) = (answer.pieces.into_iter().peekable(), Vec::new());
+        let mut ready = Vec::new();
+        let mut pieces = std::mem::take(&mut answer.pieces).into_iter().peekable();
         let must_wait = is_open && self.is_catching_up(slot);
         for (at, outcome) in answer.outcomes.iter_mut().enumerate() {
             let piece = pieces.next_if(|(of, _)| *of == at).map(|(_, piece)| piece);
@@ -33,13 +34,17 @@ impl Shard {
                     outcome.granted = Ok(Grant { recovered: None, ..grant });
                     self.leave_later(grant.id);
                 }
-                Err(_) if writer.subscriptions.len() >= self.limits.topics_per_connection => {
+                Err(_) if writer.asked() >= self.limits.topics_per_connection => {
                     outcome.granted = Err(Refusal::TopicsPerConnection);
                     self.leave_later(grant.id);
                 }
                 Err(at) => {
                     writer.subscriptions.insert(at, grant.id);
                     self.counters.subscriptions += 1;
+                    if self.name_match(slot, grant.id) {
+                        outcome.granted = Ok(Grant { recovered: None, ..grant });
+                        continue;
+                    }
                     match piece {
                         None => {
                             let encoding = self.hot[slot as usize].encoding;
@@ -52,12 +57,20 @@ impl Shard {
                 }
             }
         }
+        for one in &mut answer.patterns {
+            if is_open {
+                ready.extend(self.watched(slot, one, must_wait));
+            } else {
+                self.refuse_pattern(one, Refusal::TopicsPerConnection);
+            }
+        }
+        let patterns: Vec<_> = answer.patterns.iter().map(|one| &one.found).collect();
         if is_open && answer.tag == Tag::Silent {
-            for text in reply::url_subscribed(&answer.outcomes) {
+            for text in reply::url_subscribed(&answer.outcomes, &patterns) {
                 self.notify(slot, &text, now, sockets);
             }
         } else if is_open {
-            let text = reply::subscribed(&answer.tag, &answer.outcomes);
+            let text = reply::subscribed(&answer.tag, &answer.outcomes, &patterns);
             self.answer(slot, text, now, sockets);
         }
         if self.is_here(answer.connection) {
@@ -67,20 +80,22 @@ impl Shard {
     }
 
     /// An operation of Binance's is done or fails whole: with one topic too many, none of them is granted.
-    fn refuse_whole(&mut self, slot: Slot, outcomes: &mut [Outcome]) {
+    fn refuse_whole(&mut self, slot: Slot, answer: &mut Subscribed) {
         let held = &self.writers[slot as usize].subscriptions;
+        let outcomes: &mut [Outcome] = &mut answer.outcomes;
         let grants = outcomes.iter().filter_map(|outcome| outcome.granted.ok());
         let more: BTreeSet<_> =
             grants.map(|grant| grant.id).filter(|id| held.binary_search(id).is_err()).collect();
-        let is_too_many = held.len() + more.len() > self.limits.topics_per_connection;
         let refusal = outcomes.iter().find_map(|outcome| outcome.granted.err());
-        let Some(refusal) = refusal.or(is_too_many.then_some(Refusal::TopicsPerConnection)) else { return };
+        let refused = refusal.or_else(|| self.refuse_patterns(slot, &answer.patterns, more.len()));
+        let Some(refusal) = refused else { return };
         for outcome in outcomes {
             if let Ok(grant) = outcome.granted {
                 outcome.granted = Err(refusal);
                 self.leave_later(grant.id);
             }
         }
+        answer.patterns.iter_mut().for_each(|one| self.refuse_pattern(one, refusal));
     }
 
     pub(super) fn unsubscribed(&mut self, answer: &Unsubscribed, now: Moment, sockets: &mut impl Sockets) {
@@ -93,33 +108,64 @@ impl Shard {
             return;
         }
         for topic in answer.topics.iter().filter_map(|(_, topic)| *topic) {
-            if let Some(gap) = self.untold_gap(slot, topic) {
-                self.notify(slot, &gap, now, sockets);
-            }
             let Some(writer) = self.writers.get_mut(slot as usize) else { return };
             if let Ok(at) = writer.subscriptions.binary_search(&topic) {
                 writer.subscriptions.remove(at);
-                self.unsubscribe(slot, topic);
+                self.counters.subscriptions -= 1;
+                self.leave_later(topic);
+                if !self.is_kept_by_pattern(slot, topic) {
+                    self.depart_told(slot, &[topic], now, sockets);
+                }
             }
         }
+        for pattern in &answer.patterns {
+            if self.is_here(answer.connection) {
+                let left = self.unwatch(slot, pattern);
+                self.depart_told(slot, &left, now, sockets);
+            }
+        }
+        if !self.is_here(answer.connection) {
+            return;
+        }
         self.ask(slot);
-        let text = reply::unsubscribed(&answer.tag, answer.topics.iter().map(|(name, _)| name));
+        let topics = answer.topics.iter().map(|(name, _)| name.to_string());
+        let patterns = answer.patterns.iter().map(ToString::to_string);
+        let text = reply::unsubscribed(&answer.tag, topics.chain(patterns));
         self.answer(slot, text, now, sockets);
     }
 
-    /// One subscription fewer, here and (later) with the sequencer.
-    pub(super) fn unsubscribe(&mut self, slot: Slot, topic: TopicId) {
-        if self.stop_replay(slot, topic) {
-            self.topics.dismiss(topic);
-        } else {
-            self.topics.leave(topic, slot, self.hot[slot as usize].encoding);
+    /// The same of one that goes on, which is told what it will not be sent of them.
+    pub(super) fn depart_told(
+        &mut self,
+        slot: Slot,
+        topics: &[TopicId],
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let gaps = self.untold_gaps(slot, topics);
+        self.depart(slot, topics);
+        for gap in gaps {
+            if self.hot[slot as usize].state != State::Free {
+                self.notify(slot, &gap, now, sockets);
+            }
         }
-        self.fix_in_place(slot, topic);
-        self.counters.subscriptions -= 1;
-        self.leave_later(topic);
     }
 
-    fn leave_later(&mut self, topic: TopicId) {
+    /// The connection has these topics, in ascending order, no more.
+    pub(super) fn depart(&mut self, slot: Slot, topics: &[TopicId]) {
+        let guest_of = self.stop_replays(slot, topics);
+        for topic in topics {
+            if guest_of.binary_search(topic).is_ok() {
+                self.topics.dismiss(*topic);
+            } else {
+                self.topics.leave(*topic, slot, self.hot[slot as usize].encoding);
+            }
+            self.fix_in_place(slot, *topic);
+        }
+    }
+
+    /// The sequencer is to be told of one subscription by name fewer.
+    pub(super) fn leave_later(&mut self, topic: TopicId) {
         *self.leaves.entry(topic).or_default() += 1;
     }
 
@@ -135,8 +181,8 @@ impl Shard {
         let Some(writer) = self.writers.get(slot as usize) else { return };
         let to = if combined { writer.combined } else { Encoding::Raw };
         let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
-        for topic in writer.subscriptions.iter().filter(|topic| !writer.is_guest_of(**topic)) {
-            self.topics.recode(*topic, from, to);
+        for topic in writer.topics().filter(|topic| !writer.is_guest_of(*topic)) {
+            self.topics.recode(topic, from, to);
         }
     }
 
@@ -150,9 +196,10 @@ impl Shard {
             return;
         }
         let slot = id.slot;
-        let topics = self.writers[slot as usize].subscriptions.iter().filter_map(|id| self.topics.get(*id));
-        let subscriptions: Vec<_> = topics
-            .map(|topic| Subscription {
+        let writer = &self.writers[slot as usize];
+        let topics = writer.subscriptions.iter().filter_map(|id| self.topics.get(*id));
+        let topics = topics.map(|topic| {
+            Granted::Topic(Subscription {
                 topic: &topic.name,
                 class: topic.terms.class,
                 epoch: topic.epoch.to_string(),
@@ -160,7 +207,9 @@ impl Shard {
                 recovered: None,
                 reason: None,
             })
-            .collect();
+        });
+        let patterns = writer.patterns().into_iter().flatten().map(|topic| Granted::Pattern { topic });
+        let subscriptions: Vec<_> = topics.chain(patterns).collect();
         let text = reply::listed(tag, &subscriptions);
         self.answer(slot, text, now, sockets);
     }

@@ -66,13 +66,13 @@ impl Shard {
     fn beat(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let is_open = self.hot[slot as usize].state == State::Open;
         let Some(writer) = self.writers.get_mut(slot as usize).filter(|_| is_open) else { return };
+        let fewest_s = (writer.topics().count() / HEARTBEAT_TOPICS_PER_S) as u32;
         let Some(heartbeat) = writer.heartbeat.as_mut().filter(|heartbeat| heartbeat.next_s <= now.secs())
         else {
             return;
         };
-        let fewest_s = (writer.subscriptions.len() / HEARTBEAT_TOPICS_PER_S) as u32;
         heartbeat.next_s = now.secs().saturating_add(heartbeat.every_s.max(fewest_s));
-        let heads = writer.subscriptions.iter().filter_map(|id| self.topics.get(*id));
+        let heads = writer.topics().filter_map(|id| self.topics.get(id));
         let text = reply::heartbeat(heads.map(|topic| (&topic.name, topic.seq)));
         self.notify(slot, &text, now, sockets);
     }

@@ -6,6 +6,7 @@ use crate::message::Encoding;
 use crate::protocol::close::Reason;
 use crate::shard::outbound::Outbound;
 use crate::shard::replay::Replay;
+use crate::shard::wildcards::Wild;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -46,8 +47,10 @@ impl Hot {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) generation: u32,
-    /// Sorted.
+    /// By name, sorted.
     pub(crate) subscriptions: Vec<TopicId>,
+    /// Its patterns, while it has any.
+    pub(crate) wild: Option<Box<Wild>>,
     /// What `SET_PROPERTY combined` switches to.
     pub(crate) combined: Encoding,
     /// The bounded queue, while the socket is full.

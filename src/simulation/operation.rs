@@ -12,6 +12,10 @@ pub(super) enum Operation {
     Subscribe { who: usize, topic: usize, back: Option<u64> },
     /// One fewer.
     Unsubscribe { who: usize, topic: usize },
+    /// One more pattern, in one operation with a topic or without.
+    SubscribePattern { who: usize, pattern: usize, topic: Option<usize> },
+    /// One pattern fewer.
+    UnsubscribePattern { who: usize, pattern: usize },
     /// A message of so many bytes beside its number, an image or not.
     Publish { topic: usize, size: usize, image: bool },
     /// A shard takes so many of its inbox.
@@ -45,7 +49,9 @@ pub(super) fn schedule(seed: u64, steps: usize) -> Vec<Operation> {
 }
 
 fn draw(rng: &mut Rng) -> Operation {
-    let (who, topic, shard) = (rng.usize(..64), rng.usize(..64), rng.usize(..2));
+    let (who, shard) = (rng.usize(..64), rng.usize(..2));
+    // Some topics are busy, and the others come late.
+    let topic = if rng.u8(..4) > 0 { rng.usize(..6) } else { rng.usize(6..12) };
     match rng.u32(0..100) {
         0..5 => {
             let room = if rng.bool() { usize::MAX } else { rng.usize(200..5_000) };
@@ -56,7 +62,12 @@ fn draw(rng: &mut Rng) -> Operation {
             Operation::Subscribe { who, topic, back }
         }
         15..18 => Operation::Unsubscribe { who, topic },
-        18..48 => {
+        18..20 => {
+            let with = rng.bool().then_some(topic);
+            Operation::SubscribePattern { who, pattern: rng.usize(..64), topic: with }
+        }
+        20..22 => Operation::UnsubscribePattern { who, pattern: rng.usize(..64) },
+        22..48 => {
             let is_large = rng.u8(..20) == 0;
             let size = if is_large { rng.usize(16_000..20_000) } else { rng.usize(0..300) };
             Operation::Publish { topic, size, image: rng.u8(..8) == 0 }

@@ -4,20 +4,24 @@
 use super::operation::Operation;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
-use super::view::{Span, TOPICS, Topic, Verdict, View, came, ensure, named_its_last, told};
+use super::view::{
+    PATTERNS, Span, TOPICS, Topic, Verdict, View, came, ensure, is_match, kind, named_its_last, told,
+};
 use crate::config::{Rule, Snapshot};
 use crate::ids::ConnectionId;
 use crate::limits::{ENTRY_BYTES, Limits};
 use crate::message::frame;
+use crate::protocol::class::Class;
 use crate::protocol::close::Reason;
 use crate::protocol::operation::{OpId, Since, Wish};
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::Recovery;
+use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
 use crate::shard::outbound::Control;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// More than any frame of a schedule.
@@ -40,6 +44,11 @@ pub(super) struct Totals {
     replayed: u64,
     /// Subscribers of `delta` topics that were sent a snapshot because they were behind.
     restarted: u64,
+    /// Topics that came to a client by a pattern, before their first message and after it.
+    awaited: u64,
+    matched: u64,
+    /// Topics left by name, or with a pattern, that a client kept because of what else it asked for.
+    kept: u64,
 }
 
 impl Totals {
@@ -55,13 +64,17 @@ impl Totals {
         self.resumed += other.resumed;
         self.replayed += other.replayed;
         self.restarted += other.restarted;
+        self.awaited += other.awaited;
+        self.matched += other.matched;
+        self.kept += other.kept;
     }
 
     /// True when everything there is to try has happened.
     pub(super) fn is_varied(&self) -> bool {
         let lost = [self.conflated, self.skipped, self.abandoned, self.slow];
         let had = [self.rejoined, self.resumed, self.restarted, self.replayed];
-        self.unsynced > 0 && lost.into_iter().chain(had).all(|count| count > 10)
+        let by_pattern = [self.awaited, self.matched, self.kept];
+        self.unsynced > 0 && lost.into_iter().chain(had).chain(by_pattern).all(|count| count > 10)
     }
 }
 
@@ -73,11 +86,30 @@ struct Promise {
     is_recovered: Option<bool>,
 }
 
+/// What one operation is to be answered.
+#[derive(Debug, Default)]
+struct Promised {
+    topics: Vec<(&'static str, Promise)>,
+    pattern: Option<&'static str>,
+    /// Of every topic that the pattern matches, whether it exists or not.
+    matched: Vec<(&'static str, Promise)>,
+}
+
 struct Client {
     id: ConnectionId,
     topics: BTreeMap<String, View>,
+    /// What it is subscribed to at its shard's place in the FIFO.
+    names: BTreeSet<&'static str>,
+    patterns: BTreeSet<&'static str>,
     closed: bool,
     unread: Vec<u8>,
+}
+
+impl Client {
+    /// True exactly when it has asked for that topic, whatever way.
+    fn wants(&self, topic: &str) -> bool {
+        self.names.contains(topic) || self.patterns.iter().any(|pattern| is_match(pattern, topic))
+    }
 }
 
 /// See the module.
@@ -89,7 +121,7 @@ pub(super) struct Oracle {
     /// Which of them are images, ascending.
     images: BTreeMap<&'static str, Vec<u64>>,
     /// What the subscriptions under way will be answered, in the order of their shard's FIFO.
-    promises: [VecDeque<Promise>; 2],
+    promises: [VecDeque<Promised>; 2],
     /// The newest message of each topic that each shard has taken.
     taken: [BTreeMap<String, u64>; 2],
     clients: Vec<Client>,
@@ -205,8 +237,14 @@ impl Oracle {
             Operation::Connect { room, combined } => {
                 let shard = (self.clients.len() % 2) as u16;
                 let id = self.scene.connect(shard, room, combined);
-                let (topics, unread) = (BTreeMap::new(), Vec::new());
-                self.clients.push(Client { id, topics, closed: false, unread });
+                self.clients.push(Client {
+                    id,
+                    topics: BTreeMap::new(),
+                    names: BTreeSet::new(),
+                    patterns: BTreeSet::new(),
+                    closed: false,
+                    unread: Vec::new(),
+                });
             }
             Operation::Publish { topic, size, image } => {
                 let topic = TOPICS[topic % TOPICS.len()].name;
@@ -230,22 +268,48 @@ impl Oracle {
                 let topic = &TOPICS[topic % TOPICS.len()];
                 let view = self.clients.iter().find(|client| client.id == connection);
                 let view = view.and_then(|client| client.topics.get(topic.name));
-                // Only who has read everything knows where it stands.
+                // Only who has read everything knows where it stands; a topic that never began has had no place.
+                let back = back.filter(|_| !self.published[topic.name].is_empty());
                 let since = back.and_then(|back| {
                     let view = view.filter(|view| view.next().is_none() && !view.spans.is_empty())?;
                     Some(view.last.saturating_sub(back))
                 });
-                self.promise(connection, topic, since);
+                let topics = vec![(topic.name, self.promise(topic, since))];
+                let promised = Promised { topics, ..Promised::default() };
+                self.promises[usize::from(connection.shard)].push_back(promised);
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
                 let since = since.map(|seq| Since { epoch: self.scene.epoch_of(topic.name), seq });
-                let wishes = vec![Wish { topic: name(topic.name), since }];
+                let wishes = vec![Wish { subject: subject(topic.name), since }];
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
             Operation::Unsubscribe { who, topic } => {
                 let Some(connection) = self.pick(who) else { return Ok(()) };
-                let topics = vec![name(TOPICS[topic % TOPICS.len()].name)];
-                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, topics });
+                let subjects = vec![subject(TOPICS[topic % TOPICS.len()].name)];
+                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
+            }
+            Operation::SubscribePattern { who, pattern, topic } => {
+                let Some(connection) = self.pick(who) else { return Ok(()) };
+                let pattern = PATTERNS[pattern % PATTERNS.len()];
+                let topic = topic.map(|topic| &TOPICS[topic % TOPICS.len()]);
+                let matched = TOPICS.iter().filter(|topic| is_match(pattern, topic.name));
+                let promised = |topic: &'static Topic| (topic.name, self.promise(topic, None));
+                let promised = Promised {
+                    topics: topic.into_iter().map(promised).collect(),
+                    pattern: Some(pattern),
+                    matched: matched.map(promised).collect(),
+                };
+                self.promises[usize::from(connection.shard)].push_back(promised);
+                let wish = |name| Wish { subject: subject(name), since: None };
+                let wishes = [pattern].into_iter().chain(topic.map(|topic| topic.name)).map(wish).collect();
+                let tag = Tag::Native(OpId::Null, Vec::new());
+                self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
+                self.scene.request(Request::Subscribe { connection, tag, wishes });
+            }
+            Operation::UnsubscribePattern { who, pattern } => {
+                let Some(connection) = self.pick(who) else { return Ok(()) };
+                let subjects = vec![subject(PATTERNS[pattern % PATTERNS.len()])];
+                self.scene.request(Request::Unsubscribe { connection, tag: Tag::Silent, subjects });
             }
             Operation::Room { who, .. }
             | Operation::Die { who }
@@ -298,7 +362,7 @@ impl Oracle {
     }
 
     /// What a subscription that is asked for now has to be answered.
-    fn promise(&mut self, connection: ConnectionId, topic: &Topic, since: Option<u64>) {
+    fn promise(&self, topic: &Topic, since: Option<u64>) -> Promise {
         let head = self.published[topic.name].len() as u64;
         let oldest = head - head.min(topic.kept) + 1;
         let images = &self.images[topic.name];
@@ -313,8 +377,7 @@ impl Oracle {
             (_, _, Some(snapshot)) => snapshot - 1,
             _ => head,
         };
-        let promise = Promise { after, head, is_recovered };
-        self.promises[usize::from(connection.shard)].push_back(promise);
+        Promise { after, head, is_recovered }
     }
 
     /// One of those who are here.
@@ -353,43 +416,68 @@ impl Oracle {
     }
 
     fn expect(&mut self, answer: &Subscribed) -> Verdict {
-        let promise = self.promises[usize::from(answer.connection.shard)].pop_front();
-        let (Some(promise), [outcome]) = (promise, &answer.outcomes[..]) else {
+        let promised = self.promises[usize::from(answer.connection.shard)].pop_front();
+        let promised = promised.filter(|promised| promised.topics.len() == answer.outcomes.len());
+        let Some(promised) = promised else {
             return Err(format!("an answer that nobody asked for: {answer:?}"));
         };
-        let grant = outcome.granted.map_err(|refusal| format!("refused: {refusal}"))?;
-        let is_recovered = grant.recovered.map(|recovery| recovery == Recovery::Complete);
-        let is_kept = grant.seq == promise.head && is_recovered == promise.is_recovered;
-        ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
-        let Some(client) = self.client(answer.connection) else { return Ok(()) };
-        let view = client.topics.entry(outcome.topic.to_string()).or_default();
-        let Promise { after, head, .. } = promise;
-        view.heads.push(head);
-        let mut rejoined = 0;
-        if !view.is_live() {
-            rejoined = u64::from(!view.spans.is_empty());
-            let ack = view.heads.len();
-            let is_fresh = after < head;
-            view.begin(Span { after, head, ack, to: None, is_fresh, may_stop: false });
+        for ((_, promise), outcome) in promised.topics.iter().zip(&answer.outcomes) {
+            let grant = outcome.granted.map_err(|refusal| format!("refused: {refusal}"))?;
+            let is_recovered = grant.recovered.map(|recovery| recovery == Recovery::Complete);
+            let is_kept = grant.seq == promise.head && is_recovered == promise.is_recovered;
+            ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
         }
-        self.totals.rejoined += rejoined;
-        self.totals.resumed += u64::from(promise.is_recovered == Some(true) && promise.after < promise.head);
+        let Some(client) = self.client(answer.connection) else { return Ok(()) };
+        client.names.extend(promised.topics.iter().map(|(topic, _)| topic));
+        client.patterns.extend(promised.pattern);
+        let mut seen = Totals::default();
+        let topics = promised.topics.iter().map(|one| (one, false));
+        for ((topic, promise), is_match) in topics.chain(promised.matched.iter().map(|one| (one, true))) {
+            let Promise { after, head, is_recovered } = *promise;
+            let view = client.topics.entry((*topic).to_owned()).or_default();
+            view.heads.push(head);
+            if !view.is_live() {
+                seen.rejoined += u64::from(!view.spans.is_empty());
+                seen.awaited += u64::from(is_match && head == 0);
+                seen.matched += u64::from(is_match && head > 0);
+                let (ack, is_fresh) = (view.heads.len(), after < head);
+                view.begin(Span { after, head, ack, to: None, is_fresh, may_stop: false });
+            }
+            seen.resumed += u64::from(is_recovered == Some(true) && after < head);
+        }
+        self.totals.add(&seen);
         Ok(())
     }
 
     fn expect_no_more(&mut self, shard: usize, answer: &Unsubscribed) {
+        let id = answer.connection;
+        let is_meant = |topic: &str| {
+            answer.topics.iter().any(|(name, _)| name.as_str() == topic)
+                || answer.patterns.iter().any(|pattern| is_match(&pattern.to_string(), topic))
+        };
+        let is_guest = |scene: &Scene, topic: &str| {
+            let topic = scene.sequencer.id_of(topic);
+            topic.is_some_and(|topic| scene.places[shard].shard.is_guest(id.slot, topic))
+        };
+        let guest_of: Vec<_> = TOPICS.iter().map(|topic| is_guest(&self.scene, topic.name)).collect();
         let taken = self.taken[shard].clone();
-        for (topic, id) in &answer.topics {
-            let place = &self.scene.places[shard].shard;
-            let is_guest = id.is_some_and(|id| place.is_guest(answer.connection.slot, id));
-            let Some(client) = self.client(answer.connection) else { return };
-            let view = client.topics.entry(topic.to_string()).or_default();
-            if let Some(span) = view.spans.back_mut().filter(|span| span.to.is_none()) {
-                let taken = taken.get(topic.as_str()).copied().unwrap_or_default();
-                span.to = Some(taken.max(span.after).max(span.head));
-                span.may_stop = is_guest;
+        let mut kept = 0;
+        let Some(client) = self.client(id) else { return };
+        client.names.retain(|topic| !answer.topics.iter().any(|(name, _)| name.as_str() == *topic));
+        client.patterns.retain(|one| !answer.patterns.iter().any(|pattern| pattern.to_string() == **one));
+        for (topic, is_guest) in TOPICS.iter().zip(guest_of).filter(|(topic, _)| is_meant(topic.name)) {
+            let is_wanted = client.wants(topic.name);
+            let view = client.topics.entry(topic.name.to_owned()).or_default();
+            let Some(span) = view.spans.back_mut().filter(|span| span.to.is_none()) else { continue };
+            if is_wanted {
+                kept += 1;
+                continue;
             }
+            let taken = taken.get(topic.name).copied().unwrap_or_default();
+            span.to = Some(taken.max(span.after).max(span.head));
+            span.may_stop = is_guest;
         }
+        self.totals.kept += kept;
     }
 
     fn check(&mut self) -> Verdict {
@@ -431,7 +519,8 @@ impl Oracle {
                         named_its_last(&client.topics, &self.images, code, &reason).map_err(says)?;
                     }
                     Read::Event(event) => {
-                        let is_delta = event["event"] == "gap" && event["topic"] == "book";
+                        let is_delta = event["event"] == "gap"
+                            && event["topic"].as_str().is_some_and(|topic| kind(topic).class == Class::Delta);
                         self.totals.restarted += u64::from(is_delta && event["reason"] == "slow");
                         told(&mut client.topics, &event).map_err(says)?;
                     }
@@ -450,6 +539,10 @@ impl Oracle {
         self.clients.retain(|client| places[usize::from(client.id.shard)].shard.is_here(client.id));
         Ok(())
     }
+}
+
+fn subject(text: &str) -> Subject {
+    Subject::try_from(text).expect("a topic or a pattern")
 }
 
 fn name(text: &str) -> TopicName {

@@ -73,6 +73,10 @@ impl Scene {
     pub(crate) fn request(&mut self, request: Request) {
         let mut out = Outbox::new();
         self.sequencer.handle(request, Now { moment: self.now, unix_us: 0 }, &mut out);
+        self.post(out);
+    }
+
+    fn post(&mut self, out: Outbox) {
         for (shard, delivery) in out {
             self.places[usize::from(shard)].inbox.push_back(delivery);
         }
@@ -127,12 +131,18 @@ impl Scene {
         while let Some((topic, count)) = leaves.pop_first() {
             self.request(Request::Leave { shard: shard as ShardId, topic, count });
         }
+        let mut unwatched = std::mem::take(&mut self.places[shard].shard.wildcards.unwatched);
+        while let Some((pattern, count)) = unwatched.pop_first() {
+            self.request(Request::Unwatch { shard: shard as ShardId, pattern, count });
+        }
     }
 
     /// Time passes.
     pub(crate) fn wait(&mut self, time: Duration) {
         self.now = self.now + time;
-        self.sequencer.tick(self.now);
+        let mut out = Outbox::new();
+        self.sequencer.tick(self.now, &mut out);
+        self.post(out);
         for place in &mut self.places {
             place.shard.tick(0, usize::MAX / 2, self.now, &mut place.sockets);
         }

@@ -20,14 +20,27 @@ pub(super) struct Topic {
     pub(super) snapshot: Snapshot,
 }
 
-pub(super) const TOPICS: [Topic; 6] = [
+pub(super) const TOPICS: [Topic; 12] = [
     Topic { name: "trade", class: Class::Event, kept: 1_000, snapshot: Snapshot::Image },
     Topic { name: "chat", class: Class::Event, kept: 0, snapshot: Snapshot::None },
     Topic { name: "quote", class: Class::State, kept: 5, snapshot: Snapshot::Latest },
     Topic { name: "tick", class: Class::State, kept: 0, snapshot: Snapshot::None },
     Topic { name: "pulse", class: Class::BestEffort, kept: 8, snapshot: Snapshot::None },
     Topic { name: "book", class: Class::Delta, kept: 12, snapshot: Snapshot::Image },
+    Topic { name: "trade.a", class: Class::Event, kept: 10, snapshot: Snapshot::Image },
+    Topic { name: "trade.b", class: Class::Event, kept: 0, snapshot: Snapshot::None },
+    Topic { name: "quote.a", class: Class::State, kept: 2, snapshot: Snapshot::Latest },
+    Topic { name: "pulse.a", class: Class::BestEffort, kept: 0, snapshot: Snapshot::None },
+    Topic { name: "book.a", class: Class::Delta, kept: 12, snapshot: Snapshot::Image },
+    Topic { name: "$chat", class: Class::Event, kept: 1_000, snapshot: Snapshot::Image },
 ];
+pub(super) const PATTERNS: [&str; 6] = ["*", "t*", "trade*", "trade.*", "quote*", "p*"];
+
+/// What the protocol says of patterns.
+pub(super) fn is_match(pattern: &str, topic: &str) -> bool {
+    !topic.starts_with('$') && topic.starts_with(pattern.trim_end_matches('*'))
+}
+
 /// The messages of one topic that one client is to get: all after `after`, up to `to` where it has left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
@@ -126,7 +139,15 @@ pub(super) fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdic
     match event["event"].as_str() {
         Some("ack") if event["op"] == "subscribe" => {
             for one in event["ok"].as_array().into_iter().flatten() {
-                let view = topics.entry(one["topic"].as_str().unwrap_or_default().to_owned()).or_default();
+                let name = one["topic"].as_str().unwrap_or_default();
+                if name.ends_with('*') {
+                    // It is the ack of every topic that it matches.
+                    for topic in TOPICS.iter().filter(|topic| is_match(name, topic.name)) {
+                        topics.entry(topic.name.to_owned()).or_default().acked += 1;
+                    }
+                    continue;
+                }
+                let view = topics.entry(name.to_owned()).or_default();
                 let head = view.heads.get(view.acked).copied();
                 ensure(one["seq"].as_u64() == head, || format!("{event} instead of {head:?}: {view:?}"))?;
                 view.acked += 1;

@@ -11,6 +11,7 @@ use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::operation::Wish;
 use crate::protocol::operation::{self, Asked, Dialect, OpId, Operation};
 use crate::protocol::options::PublishOptions;
+use crate::protocol::pattern::Subject;
 use crate::protocol::reply::{self, Rejection, Tag};
 use crate::protocol::target::Endpoint;
 use crate::protocol::topic::TopicName;
@@ -157,8 +158,8 @@ impl Session {
         }
         match operation {
             Operation::Subscribe { wishes, heartbeat_s } => self.subscribe(wishes, heartbeat_s, id, tag),
-            Operation::Unsubscribe { topics } => Action::Post {
-                request: Request::Unsubscribe { connection: id, tag, topics },
+            Operation::Unsubscribe { subjects } => Action::Post {
+                request: Request::Unsubscribe { connection: id, tag, subjects },
                 heartbeat_s: None,
             },
             Operation::List => {
@@ -197,23 +198,23 @@ impl Session {
     ) -> Action {
         const MESSAGE: &str = "this topic is not for this connection";
         let (wishes, refused): (Vec<_>, Vec<_>) =
-            wishes.into_iter().partition(|wish| may_read(&wish.topic, self.is_local));
+            wishes.into_iter().partition(|wish| may_read(&wish.subject, self.is_local));
         match &mut tag {
             Tag::Native(_, rejected) => rejected.extend(refused.into_iter().map(|wish| Rejection {
-                topic: wish.topic.to_string(),
+                topic: wish.subject.to_string(),
                 code: "not_entitled",
                 message: MESSAGE.to_owned(),
             })),
             Tag::Binance(id) => {
                 if let Some(wish) = refused.first() {
-                    let msg = format!("Invalid request: {}: {MESSAGE}", wish.topic);
+                    let msg = format!("Invalid request: {}: {MESSAGE}", wish.subject);
                     return Action::Answer(Some(reply::binance_failure(id, 2, &msg)));
                 }
             }
             Tag::Silent => {}
         }
         if wishes.is_empty() {
-            return Action::Answer(reply::subscribed(&tag, &[]));
+            return Action::Answer(reply::subscribed(&tag, &[], &[]));
         }
         Action::Post { request: Request::Subscribe { connection: id, tag, wishes }, heartbeat_s }
     }
@@ -240,8 +241,12 @@ fn next_of(options: &mut PublishOptions) -> Box<PublishOptions> {
 }
 
 /// Until tokens are configured: `$sys.` from loopback only, `$client.` for that client only (and none is known).
-pub(crate) fn may_read(topic: &TopicName, is_local: bool) -> bool {
-    topic.client().is_none() && (is_local || !topic.is_reserved())
+/// Patterns match none of either.
+pub(crate) fn may_read(subject: &Subject, is_local: bool) -> bool {
+    match subject {
+        Subject::Topic(topic) => topic.client().is_none() && (is_local || !topic.is_reserved()),
+        Subject::Pattern(_) => true,
+    }
 }
 
 fn refuse(tag: &Tag, code: &'static str, message: &str) -> Option<String> {
