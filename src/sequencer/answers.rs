@@ -3,10 +3,10 @@
 use super::core::{Now, Outbox, Sequencer};
 use super::piece::{Budget, Piece, Place};
 use super::request::{
-    Ask, Born, Change, Delivery, News, PublishedFor, Question, Receipt, Replayed, SequencerCounters,
-    Subscribed, TopicReport, Unsubscribed, Watched,
+    Ask, Born, Delivery, PublishedFor, Question, Receipt, Replayed, SequencerCounters, Subscribed,
+    TopicReport, Unsubscribed, Watched,
 };
-use super::topics::{Retired, Topic};
+use super::topics::Topic;
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, TopicId};
 use crate::protocol::operation::{Since, Wish};
@@ -83,12 +83,6 @@ impl Sequencer {
             out.extend(topic.watching().map(|shard| (shard, Delivery::Born(Box::new(born())))));
         }
         Some(id)
-    }
-
-    /// Tells those who had a topic by a pattern that it is no more.
-    pub(super) fn bury(&mut self, retired: Retired, out: &mut Outbox) {
-        let news = || Box::new(News { topic: retired.id, change: Change::Retired });
-        out.extend(retired.tell.iter().map(|shard| (*shard, Delivery::News(news()))));
     }
 
     /// One subscription, and what is to be sent before what is live.

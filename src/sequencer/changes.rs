@@ -1,11 +1,13 @@
 //! What changes about a topic beside its messages: its numbering and class, as its publishers say, and its terms, as
-//! the rules say. Shards that want it are told through their FIFO, so that subscribers hear of it in its place.
+//! the rules say; and that it is wanted no more. Shards that want it are told through their FIFO, so that subscribers hear of it in its place.
 
 use super::core::{Now, Outbox, Sequencer};
 use super::request::{Change, Delivery, News};
 use super::rules::Rules;
+use super::topics::Retired;
 use crate::clock::Moment;
-use crate::ids::TopicId;
+use crate::ids::{ShardId, TopicId};
+use crate::limits::RETIRE_SCAN;
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::Refusal;
 
@@ -60,6 +62,38 @@ impl Sequencer {
             topic.is_epoch_assigned |= options.epoch.is_some();
         }
         Ok(())
+    }
+
+    /// Subscriptions by name that have ended on a shard.
+    pub(super) fn leave(&mut self, topic: TopicId, shard: ShardId, count: u32, now: Now, out: &mut Outbox) {
+        let retired = self.topics.leave(topic, shard, count, now.moment);
+        retired.into_iter().for_each(|retired| self.bury(retired, out));
+    }
+
+    /// Once a second or so: lets idle topics go.
+    pub(crate) fn tick(&mut self, now: Moment, out: &mut Outbox) {
+        for retired in self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN) {
+            self.counters.retired += 1;
+            self.bury(retired, out);
+        }
+    }
+
+    /// The epoch of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn epoch_of(&self, name: &str) -> Option<crate::ids::Epoch> {
+        Some(self.topics.get(self.topics.id(name)?)?.epoch)
+    }
+
+    /// The id of a topic, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn id_of(&self, name: &str) -> Option<TopicId> {
+        self.topics.id(name)
+    }
+
+    /// Tells those who had a topic by a pattern that it is no more.
+    fn bury(&self, retired: Retired, out: &mut Outbox) {
+        let news = || Box::new(News { topic: retired.id, change: Change::Retired });
+        out.extend(retired.tell.iter().map(|shard| (*shard, Delivery::News(news()))));
     }
 
     fn tell_terms(&self, id: TopicId, out: &mut Outbox) {

@@ -14,7 +14,7 @@ use super::request::{Delivery, Request, SequencerCounters};
 use super::topics::Topics;
 use crate::clock::Moment;
 use crate::ids::ShardId;
-use crate::limits::{Limits, RETIRE_SCAN};
+use crate::limits::Limits;
 use crate::message::{Message, Payload};
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Published, Refusal};
@@ -38,7 +38,7 @@ pub(crate) struct Now {
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     pub(super) topics: Topics,
-    topic_idle: Duration,
+    pub(super) topic_idle: Duration,
     /// Topics that the patterns of one answer may match.
     pub(super) matches_max: usize,
     /// What one answer may carry of histories.
@@ -74,35 +74,12 @@ impl Sequencer {
             Request::List { connection, tag } => {
                 out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
             }
-            Request::Leave { shard, topic, count } => {
-                let retired = self.topics.leave(topic, shard, count, now.moment);
-                retired.into_iter().for_each(|retired| self.bury(retired, out));
-            }
+            Request::Leave { shard, topic, count } => self.leave(topic, shard, count, now, out),
             Request::Unwatch { shard, pattern, count } => self.topics.unwatch(&pattern, shard, count),
             Request::Replay(ask) => self.replay(*ask, out),
             Request::Rules(rules) => self.set_rules(*rules, now, out),
             Request::Ask(question) => self.answer(question),
         }
-    }
-
-    /// Once a second or so: lets idle topics go.
-    pub(crate) fn tick(&mut self, now: Moment, out: &mut Outbox) {
-        for retired in self.topics.retire_idle(now, self.topic_idle, RETIRE_SCAN) {
-            self.counters.retired += 1;
-            self.bury(retired, out);
-        }
-    }
-
-    /// The epoch of a topic, if there is one of that name.
-    #[cfg(test)]
-    pub(crate) fn epoch_of(&self, name: &str) -> Option<crate::ids::Epoch> {
-        Some(self.topics.get(self.topics.id(name)?)?.epoch)
-    }
-
-    /// The id of a topic, if there is one of that name.
-    #[cfg(test)]
-    pub(crate) fn id_of(&self, name: &str) -> Option<crate::ids::TopicId> {
-        self.topics.id(name)
     }
 
     /// Gives a message its place, keeps it, and sends it to the shards that want it.
