@@ -196,6 +196,21 @@ mod tests {
         }
 
         #[test]
+        fn what_cannot_be_read_is_answered_in_the_words_spoken_so_far(
+            whole in nearly_an_operation(),
+            other in value().prop_filter("could be read", |value| !value.is_object()),
+        ) {
+            let cut: String = whole.chars().skip(1).collect();
+            let twice = r#"{"id":1,"id":2}"#.to_owned();
+            for text in [cut, other.to_string(), twice] {
+                let words = parse(&text, Dialect::Native, 8).unwrap_err();
+                prop_assert!(serde_json::from_str::<NativeError>(&words).is_ok(), "{} to {}", words, text);
+                let words = parse(&text, Dialect::Binance, 8).unwrap_err();
+                prop_assert!(serde_json::from_str::<BinanceError>(&words).is_ok(), "{} to {}", words, text);
+            }
+        }
+
+        #[test]
         fn an_id_comes_back_as_it_came((id, _) in id(), method in any::<bool>()) {
             let key = if method { "method" } else { "op" };
             let words = parse(&json!({ key: "no such thing", "id": id }).to_string(), Dialect::Native, 8).unwrap_err();
