@@ -49,7 +49,8 @@ fn a_server_that_keeps_its_word_is_verified() {
         "{latency}"
     );
     let curve = json["latency_curve_ms"].as_array().unwrap();
-    assert_eq!(curve.last().unwrap()[1].as_f64().unwrap() * 1e3, latency["max"].as_f64().unwrap());
+    let highest = curve.last().unwrap()[1].as_f64().unwrap() * 1e3;
+    assert!((highest - latency["max"].as_f64().unwrap()).abs() < 1e-3, "{latency} {curve:?}");
     assert!(json["server"].is_null());
     assert_eq!(server.pongs(), 40);
 }

@@ -47,16 +47,14 @@ impl Shard {
         sockets: &mut impl Sockets,
     ) {
         match text {
-            Some(text) => {
-                self.control(slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Answer, now, sockets)
-            }
+            Some(text) => self.control(slot, frame::text(&text), Control::Answer, now, sockets),
             None => self.answered(slot),
         }
     }
 
     /// Tells a connection something that it did not ask.
     pub(super) fn notify(&mut self, slot: Slot, text: &str, now: Moment, sockets: &mut impl Sockets) {
-        self.control(slot, frame::frame(frame::TEXT, text.as_bytes()), Control::Notice, now, sockets);
+        self.control(slot, frame::text(text), Control::Notice, now, sockets);
     }
 
     /// Gives the receipt of a published message; who asked for none is told of a refusal only.

@@ -11,7 +11,7 @@ use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::limits::ENTRY_BYTES;
-use crate::message::frame::{self, frame};
+use crate::message::frame;
 use crate::protocol::class::{Class, Terms};
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
@@ -105,7 +105,7 @@ impl Shard {
     fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {
         let Some(queue) = &mut self.writers[slot as usize].outbound else { return };
         let Some(name) = self.topics.get(topic).map(|topic| &topic.name) else { return };
-        let notice = |from, to| text_frame(&reply::gap(name, from, to, "slow"));
+        let notice = |from, to| frame::text(&reply::gap(name, from, to, "slow"));
         queue.tell_gap(topic, at, range, notice, &mut self.queued);
     }
 
@@ -180,7 +180,7 @@ impl Shard {
             queue.frames() * 2 >= self.limits.queue_frames || queue.bytes() * 2 >= self.limits.queue_bytes;
         if is_far && !queue.is_warned && self.hot[slot as usize].state == State::Blocked {
             queue.is_warned = true;
-            let bytes = text_frame(&reply::slow(queue.frames()));
+            let bytes = frame::text(&reply::slow(queue.frames()));
             queue.push_first(Entry::Control { bytes, kind: Control::Notice }, &mut self.queued);
         }
     }
@@ -194,12 +194,8 @@ impl Shard {
             return false;
         }
         queue.is_warned = false;
-        let bytes = text_frame(&reply::caught_up(conflated.iter().map(|(name, count)| (name, *count))));
+        let bytes = frame::text(&reply::caught_up(conflated.iter().map(|(name, count)| (name, *count))));
         queue.push(Entry::Control { bytes, kind: Control::Notice }, 0, &mut self.queued);
         true
     }
-}
-
-fn text_frame(text: &str) -> Vec<u8> {
-    frame(frame::TEXT, text.as_bytes())
 }

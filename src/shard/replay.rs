@@ -21,7 +21,7 @@ use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, REPLAY_KEPT_BYTES, RESYNC_EVERY_S};
-use crate::message::frame::{self, frame};
+use crate::message::frame;
 use crate::message::{Encoding, Message};
 use crate::protocol::close::Reason;
 use crate::protocol::outcome::Grant;
@@ -310,7 +310,7 @@ impl Shard {
                 reply::gap(&topic.name, from, to, "publisher")
             }
         };
-        let bytes = frame(frame::TEXT, text.as_bytes());
+        let bytes = frame::text(&text);
         for slot in topic.slots().to_vec() {
             self.pay(slot, now, sockets);
             self.fix_in_place(slot, news.topic);

@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::config::Rule;
 use crate::ids::{ConnectionId, Epoch, Slot};
 use crate::limits::Limits;
-use crate::message::{Encoding, frame};
+use crate::message::Encoding;
 use crate::protocol::class::Class;
 use crate::protocol::operation::{OpId, Since, Wish};
 use crate::protocol::options::PublishOptions;
@@ -15,6 +15,7 @@ use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
 use crate::sequencer::request::Request;
 use crate::sequencer::rules::Rules;
+use crate::simulation::reading::texts;
 use crate::simulation::scene::{Script, imbalance};
 use std::time::Duration;
 
@@ -88,21 +89,7 @@ impl Scene {
 
     /// The texts that the socket has taken in whole, and the close code.
     fn read(&self, slot: Slot) -> (Vec<String>, Option<u16>) {
-        let mut bytes = self.sockets.taken.get(&slot).map_or(&[][..], Vec::as_slice);
-        let (mut texts, mut close) = (Vec::new(), None);
-        while let [first, length, rest @ ..] = bytes {
-            let (len, rest) = match length {
-                126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-                len => (usize::from(*len), rest),
-            };
-            let Some((payload, rest)) = rest.split_at_checked(len) else { break };
-            match first & 0x0F {
-                frame::TEXT => texts.push(String::from_utf8(payload.to_vec()).unwrap()),
-                _ => close = Some(u16::from_be_bytes([payload[0], payload[1]])),
-            }
-            bytes = rest;
-        }
-        (texts, close)
+        texts(self.sockets.taken.get(&slot).map_or(&[][..], Vec::as_slice))
     }
 
     fn assert_read(&self, id: ConnectionId, expected: &[String]) {

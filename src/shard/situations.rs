@@ -5,18 +5,20 @@ use super::core::Shard;
 use super::outbound::Control;
 use super::writer::Effect;
 use crate::clock::Moment;
+use crate::config::Rule;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::{LOG_BYTES_MAX, Limits};
 use crate::message::{Encoding, frame};
-use crate::protocol::class::{Class, Terms};
+use crate::protocol::class::Class;
 use crate::protocol::close::Reason;
 use crate::protocol::operation::Wish;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Now, Outbox, Sequencer};
-use crate::sequencer::request::{Delivery, Request};
+use crate::sequencer::request::Request;
+use crate::sequencer::rules::Rules;
+use crate::simulation::reading::texts;
 use crate::simulation::scene::{Script, imbalance};
-use std::collections::BTreeMap;
 
 const NOW: Moment = Moment::from_micros(1_000_000);
 
@@ -25,30 +27,22 @@ struct Scene {
     sequencer: Sequencer,
     shard: Shard,
     sockets: Script,
-    /// On what terms a topic is subscribed to, where they are not the default.
-    terms: BTreeMap<&'static str, Terms>,
 }
 
 impl Scene {
     fn new(limits: Limits) -> Self {
-        let sequencer = Sequencer::new(1, &limits, 1);
-        let (shard, sockets) = (Shard::new(0, limits, 0), Script::default());
-        Self { sequencer, shard, sockets, terms: BTreeMap::new() }
+        Self::under(limits, Vec::new())
+    }
+
+    fn under(limits: Limits, rules: Vec<Rule>) -> Self {
+        let sequencer = Sequencer::new(1, &limits, 1).under(Rules::new(rules, &limits));
+        Self { sequencer, shard: Shard::new(0, limits, 0), sockets: Script::default() }
     }
 
     fn request(&mut self, request: Request) {
         let mut out = Outbox::new();
         self.sequencer.handle(request, Now { moment: NOW, unix_us: 0 }, &mut out);
-        for (_, mut delivery) in out {
-            if let Delivery::Subscribed(answer) = &mut delivery {
-                for outcome in &mut answer.outcomes {
-                    if let (Ok(grant), Some(terms)) =
-                        (&mut outcome.granted, self.terms.get(outcome.topic.as_str()))
-                    {
-                        grant.terms = *terms;
-                    }
-                }
-            }
+        for (_, delivery) in out {
             self.shard.deliver(delivery, NOW, &mut self.sockets);
         }
     }
@@ -91,35 +85,12 @@ impl Scene {
 
     /// The texts and the close code that the socket has taken in whole.
     fn read(&self, slot: Slot) -> (Vec<String>, Option<u16>) {
-        let mut bytes = self.sockets.taken.get(&slot).map_or(&[][..], Vec::as_slice);
-        let (mut texts, mut close) = (Vec::new(), None);
-        while let [first, length, rest @ ..] = bytes {
-            let (len, rest) = match length {
-                126 if rest.len() >= 2 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-                126 => break,
-                127 if rest.len() >= 8 => (
-                    usize::from(rest[5]) << 16 | usize::from(rest[6]) << 8 | usize::from(rest[7]),
-                    &rest[8..],
-                ),
-                127 => break,
-                len => (usize::from(*len), rest),
-            };
-            let Some((payload, rest)) = rest.split_at_checked(len) else { break };
-            assert_eq!(close, None, "something follows the close frame");
-            match first & 0x0F {
-                frame::TEXT => texts.push(String::from_utf8(payload.to_vec()).unwrap()),
-                frame::CLOSE => close = Some(u16::from_be_bytes([payload[0], payload[1]])),
-                frame::PONG => {}
-                other => panic!("not a frame of ours: {other}"),
-            }
-            bytes = rest;
-        }
-        (texts, close)
+        texts(self.sockets.taken.get(&slot).map_or(&[][..], Vec::as_slice))
     }
 }
 
-fn of(class: Class) -> Terms {
-    Terms { class, ..Terms::default() }
+fn rule(pattern: &str) -> Rule {
+    Rule { pattern: pattern.into(), ..Rule::default() }
 }
 
 fn name(text: &str) -> TopicName {
@@ -243,8 +214,8 @@ fn a_slow_consumer_is_closed_after_a_prefix_and_the_others_get_all() {
 /// write after the socket frees, the client is told how many it did not get, and lag closes nothing.
 #[test]
 fn a_state_subscriber_that_fell_behind_gets_the_newest() {
-    let mut scene = Scene::new(Limits { queue_frames: 10, ..Limits::default() });
-    scene.terms.insert("s", of(Class::State));
+    let rules = vec![Rule { class: Some(Class::State), ..rule("s") }];
+    let mut scene = Scene::under(Limits { queue_frames: 10, ..Limits::default() }, rules);
     let id = scene.connect(&["s"]);
     scene.sockets.room.insert(id.slot, 5);
     for number in 1..=100 {
@@ -268,8 +239,8 @@ fn a_state_subscriber_that_fell_behind_gets_the_newest() {
 /// client hears at half of its bounds that it is behind.
 #[test]
 fn a_best_effort_subscriber_that_fell_behind_is_told_what_it_missed() {
-    let mut scene = Scene::new(Limits { queue_frames: 6, ..Limits::default() });
-    scene.terms.insert("o", of(Class::BestEffort));
+    let rules = vec![Rule { class: Some(Class::BestEffort), ..rule("o") }];
+    let mut scene = Scene::under(Limits { queue_frames: 6, ..Limits::default() }, rules);
     let id = scene.connect(&["o"]);
     scene.sockets.room.insert(id.slot, 4);
     for number in 1..=20 {
@@ -290,14 +261,13 @@ fn a_best_effort_subscriber_that_fell_behind_is_told_what_it_missed() {
 /// Proves: a rule's limits hold for its topic alone, in frames, bytes and seconds.
 #[test]
 fn a_topic_has_limits_of_its_own() {
-    let terms = [
-        Terms { queue_frames: Some(3), ..Terms::default() },
-        Terms { queue_bytes: Some(7), ..Terms::default() },
-        Terms { queue_age_s: Some(2), ..Terms::default() },
+    let rules = [
+        Rule { queue_frames: Some(3), ..rule("t") },
+        Rule { queue_bytes: Some(7), ..rule("t") },
+        Rule { queue_age_s: Some(2), ..rule("t") },
     ];
-    for terms in terms {
-        let mut scene = Scene::new(Limits::default());
-        scene.terms.insert("t", terms);
+    for rule in rules {
+        let mut scene = Scene::under(Limits::default(), vec![rule.clone()]);
         let (other, id) = (scene.connect(&["u"]), scene.connect(&["t", "u"]));
         for id in [other, id] {
             scene.sockets.room.insert(id.slot, 0);
@@ -308,8 +278,8 @@ fn a_topic_has_limits_of_its_own() {
         }
         scene.sweep();
         scene.shard.tick(0, 10, NOW + std::time::Duration::from_secs(2), &mut scene.sockets);
-        assert!(scene.shard.is_closing(id.slot), "{terms:?}");
-        assert!(!scene.shard.is_closing(other.slot), "{terms:?}");
+        assert!(scene.shard.is_closing(id.slot), "{rule:?}");
+        assert!(!scene.shard.is_closing(other.slot), "{rule:?}");
         scene.assert_balanced();
     }
 }

@@ -97,17 +97,9 @@ impl Shard {
     }
 
     /// The topics of the pattern that the connection does not have yet.
-    fn new_matches<'a>(
-        &self,
-        slot: Slot,
-        matched: &'a [(TopicName, Grant)],
-    ) -> impl Iterator<Item = TopicId> + 'a
-    where
-        Self: 'a,
-    {
+    fn new_matches(&self, slot: Slot, matched: &[(TopicName, Grant)]) -> BTreeSet<TopicId> {
         let writer = &self.writers[slot as usize];
-        let new: Vec<_> = matched.iter().map(|(_, grant)| grant.id).filter(|id| !writer.has(*id)).collect();
-        new.into_iter()
+        matched.iter().map(|(_, grant)| grant.id).filter(|id| !writer.has(*id)).collect()
     }
 
     fn may_match(&self, slot: Slot, more: usize) -> bool {
@@ -150,7 +142,7 @@ impl Shard {
             self.refuse_pattern(one, Refusal::TopicsPerConnection);
             return ready;
         }
-        let new: BTreeSet<_> = self.new_matches(slot, matched).collect();
+        let new = self.new_matches(slot, matched);
         if !self.may_match(slot, new.len()) {
             self.refuse_pattern(one, Refusal::Matches);
             return ready;

@@ -7,7 +7,7 @@
 
 mod operation;
 mod oracle;
-mod reading;
+pub(crate) mod reading;
 pub(crate) mod scene;
 mod shrink;
 mod view;

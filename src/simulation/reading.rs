@@ -17,16 +17,38 @@ pub(super) enum Read {
     Close(CloseCode, String),
 }
 
-/// Takes the first whole frame off; `None` when there is none.
-pub(super) fn next(bytes: &mut Vec<u8>) -> Option<Read> {
+/// The first whole frame, its opcode and payload, and what follows it; `None` when there is none.
+fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (len, header) = match (*bytes.get(1)?, bytes.get(2..10)) {
         (126, _) => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
         (127, length) => (u64::from_be_bytes(length?.try_into().ok()?) as usize, 10),
         (len, _) => (usize::from(len), 2),
     };
-    let opcode = bytes[0] & 0x0F;
-    let payload = bytes.get(header..header + len)?.to_vec();
-    bytes.drain(..header + len);
+    let (payload, rest) = bytes.get(header..)?.split_at_checked(len)?;
+    Some((bytes[0] & 0x0F, payload, rest))
+}
+
+/// The texts that came whole, and the code of the close frame, which must be the last.
+pub(crate) fn texts(mut bytes: &[u8]) -> (Vec<String>, Option<u16>) {
+    let (mut texts, mut close) = (Vec::new(), None);
+    while let Some((opcode, payload, rest)) = split_frame(bytes) {
+        assert_eq!(close, None, "something follows the close frame");
+        match opcode {
+            frame::TEXT => texts.push(String::from_utf8(payload.to_vec()).expect("text is UTF-8")),
+            frame::CLOSE => close = Some(u16::from_be_bytes([payload[0], payload[1]])),
+            frame::PONG => {}
+            other => panic!("no frame of ours has opcode {other}"),
+        }
+        bytes = rest;
+    }
+    (texts, close)
+}
+
+/// Takes the first whole frame off; `None` when there is none.
+pub(super) fn next(bytes: &mut Vec<u8>) -> Option<Read> {
+    let (opcode, payload, rest) = split_frame(bytes)?;
+    let (payload, rest) = (payload.to_vec(), rest.len());
+    bytes.drain(..bytes.len() - rest);
     Some(match opcode {
         frame::TEXT => text(String::from_utf8(payload).expect("text is UTF-8")),
         frame::CLOSE => {

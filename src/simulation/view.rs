@@ -102,6 +102,17 @@ impl View {
             self.spans.pop_front();
         }
     }
+
+    /// The numbers to come before `end` will not: returns how many they are.
+    fn pass_until(&mut self, end: u64) -> i64 {
+        let mut passed = 0;
+        while let Some(next) = self.next().filter(|next| *next < end) {
+            self.turn_to(next);
+            self.last = next;
+            passed += 1;
+        }
+        passed
+    }
 }
 
 /// A message came: it must be the next, or of a class that may leave some out, or the first of a snapshot.
@@ -122,10 +133,7 @@ pub(super) fn came(view: &mut View, topic: &str, number: u64, images: &[u64]) ->
         view.last = number - 1;
     }
     if topic.class == Class::State {
-        while let Some(next) = view.next().filter(|next| *next < number) {
-            view.last = next;
-            view.untold += 1;
-        }
+        view.untold += view.pass_until(number);
     }
     let next = view.next();
     ensure(next == Some(number), || format!("{} {number} instead of {next:?}: {view:?}", topic.name))?;
@@ -171,9 +179,7 @@ pub(super) fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdic
             }
             let next = view.next();
             ensure(next == Some(from), || format!("{event} instead of {next:?}: {view:?}"))?;
-            while let Some(next) = view.next().filter(|next| *next <= to) {
-                view.last = next;
-            }
+            view.pass_until(to + 1);
             ensure(view.last == to, || format!("{event} names what was never to come: {view:?}"))?;
             // What follows may begin with a snapshot, from before the end of the gap.
             let begins = event["reason"] == "evicted" || kind(topic).class == Class::Delta;
