@@ -14,8 +14,8 @@ use crate::message::{Encoding, Payload};
 use crate::protocol::operation::Wish;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
-use crate::sequencer::core::{Now, Outbox, Sequencer};
-use crate::sequencer::request::Request;
+use crate::sequencer::core::{Outbox, Sequencer};
+use crate::sequencer::request::{Now, Request};
 use crate::shard::core::Shard;
 use crate::shard::writer::{Effect, Sockets, Taken};
 

@@ -48,6 +48,8 @@ pub const REFUSALS_MAX: usize = 256;
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Commands (adoptions, questions of the operator) waiting for a shard.
 pub const COMMANDS_MAX: usize = 16_384;
+/// Comings and goings of connections that wait to be told in the log and on `$sys.connections`.
+pub const REGISTER_ENTRIES_MAX: usize = 16_384;
 /// Bytes a connection's read may bring in at once; the buffer is the shard's, not the connection's.
 pub const READ_BYTES: usize = 64 << 10;
 /// Things one connection sent that are acted on between two yields: each may be a send.

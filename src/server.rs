@@ -14,7 +14,8 @@ use crate::sequencer::rules::Rules;
 use crate::shard::command::{Command, Drain, Who};
 use crate::shard::directory::{Directory, ShardHandle};
 use crate::shard::driver;
-use crossbeam::channel::{Receiver, bounded};
+use crate::shard::register::Register;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::sync::Parker;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -43,6 +44,9 @@ pub struct Server {
     /// One word from each thread that ends; closed when all have.
     ended: Receiver<()>,
     threads: usize,
+    register: Arc<Register>,
+    /// Closed when everything in the register has been told.
+    kept: Option<Receiver<()>>,
 }
 
 /// Configures a server.
@@ -140,7 +144,9 @@ impl Server {
         let (end, ended) = bounded(threads);
         let (stopping, _) = watch::channel(false);
         let rules = Rules::new(settings.topics.clone(), limits);
-        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros()).under(rules);
+        let sequencer = Sequencer::new(settings.shard_count(), limits, clock::unix_micros())
+            .under(rules)
+            .with_second(settings.identity.second_session);
         let (shards, ending) = (directory.clone(), end.clone());
         std::thread::Builder::new().name("sequencer".into()).spawn(move || {
             run_sequencer(sequencer, &requests, &shards, &parker);
@@ -158,12 +164,15 @@ impl Server {
             control: None,
             ended,
             threads,
+            register: Arc::new(Register::new()),
+            kept: None,
         };
         let slots = connections_max.min(SLOTS_RESERVED_MAX).div_ceil(handles.len());
         for handle in handles {
             let (publisher, settings, end) = (server.publisher(), server.settings.clone(), end.clone());
+            let register = server.register.clone();
             std::thread::Builder::new().name(format!("shard-{}", handle.id)).spawn(move || {
-                run_shard(handle, publisher, settings, slots);
+                run_shard(handle, publisher, settings, register, slots);
                 let _ = end.send(());
             })?;
         }
@@ -192,6 +201,14 @@ impl Server {
             settings: self.settings.clone(),
             stopping: self.stopping.subscribe(),
         };
+        let (keeping, kept) = bounded(0);
+        let kept_by = operator::system::keep(self.register.clone(), desk.clone());
+        control.spawn(async move {
+            kept_by.await;
+            drop::<Sender<()>>(keeping);
+        });
+        self.kept = Some(kept);
+        control.spawn(operator::system::tell_figures(desk.clone()));
         control.spawn(operator::serve(listener, desk));
         self.control = Some(control);
         Ok(())
@@ -232,6 +249,9 @@ impl Server {
                 break;
             }
         }
+        self.register.close();
+        let left = finish_by.since(clock::now()) + drain.mul_f64(0.05);
+        self.kept.take().map(|kept| kept.recv_timeout(left));
     }
 
     /// Has every shard close one kind of connections; waits until each has been sent its close.
@@ -288,9 +308,16 @@ fn run_sequencer(core: Sequencer, requests: &Mailbox<Request>, directory: &Arc<D
 
 /// Runs a shard to its end. Should its own code panic, its mailboxes close: nobody waits for it, `/readyz` says
 /// so, and the other shards go on.
-fn run_shard(handle: ShardHandle, publisher: Publisher, settings: Arc<Settings>, slots: usize) {
+fn run_shard(
+    handle: ShardHandle,
+    publisher: Publisher,
+    settings: Arc<Settings>,
+    register: Arc<Register>,
+    slots: usize,
+) {
     let (inbox, commands, id) = (handle.inbox.clone(), handle.commands.clone(), handle.id);
-    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| driver::run(handle, publisher, settings, slots)));
+    let run = || driver::run(handle, publisher, settings, register, slots);
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(run));
     match ran {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(shard = id, %error, "a shard failed; its connections are gone"),

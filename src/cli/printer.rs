@@ -19,14 +19,17 @@ const BATCHES: usize = 16;
 pub(super) struct Line<'a> {
     #[serde(borrow)]
     pub(super) stream: Option<&'a RawValue>,
-    pub(super) seq: Option<u64>,
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    snap: bool,
     // `null` is a payload like any other, so presence is what counts.
     #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) data: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) text: Option<&'a RawValue>,
+    text: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) base64: Option<&'a RawValue>,
+    base64: Option<&'a RawValue>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -34,15 +37,26 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn payload(&self) -> Option<Payload<'a>> {
+    pub(super) fn message(&self) -> Option<Message<'a>> {
         let text = self.text.map(Payload::Text).or(self.base64.map(Payload::Base64));
-        self.data.map(Payload::Data).or(text)
+        let payload = self.data.map(Payload::Data).or(text)?;
+        Some(Message { topic: self.stream?, seq: self.seq, is_snapshot: self.snap, payload })
     }
+}
+
+/// A message as it stands in its envelope.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    topic: &'a RawValue,
+    seq: u64,
+    /// True exactly when it was published before the subscription.
+    is_snapshot: bool,
+    payload: Payload<'a>,
 }
 
 /// A payload as it stands in its envelope.
 #[derive(Clone, Copy)]
-pub(super) enum Payload<'a> {
+enum Payload<'a> {
     /// JSON, embedded verbatim.
     Data(&'a RawValue),
     /// Other text, as a JSON string.
@@ -63,15 +77,8 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn print(
-        self,
-        out: &mut Vec<u8>,
-        t: Duration,
-        topic: &RawValue,
-        seq: u64,
-        payload: Payload<'_>,
-        envelope: &str,
-    ) {
+    pub(super) fn print(self, out: &mut Vec<u8>, t: Duration, message: Message<'_>, envelope: &str) {
+        let Message { topic, seq, is_snapshot, payload } = message;
         // Writing to a vector cannot fail.
         let _ = match (self, payload) {
             (Self::Json, payload) => {
@@ -80,12 +87,9 @@ impl Mode {
                     Payload::Text(value) => ("text", value),
                     Payload::Base64(value) => ("base64", value),
                 };
-                let written = write!(
-                    out,
-                    "{{\"t\":{:.6},\"topic\":{},\"seq\":{seq},\"{key}\":",
-                    t.as_secs_f64(),
-                    topic.get()
-                );
+                let (t, topic, snap) =
+                    (t.as_secs_f64(), topic.get(), if is_snapshot { ",\"snap\":true" } else { "" });
+                let written = write!(out, "{{\"t\":{t:.6},\"topic\":{topic},\"seq\":{seq}{snap},\"{key}\":");
                 one_line(out, value.get());
                 out.push(b'}');
                 written
@@ -106,10 +110,11 @@ impl Mode {
                     },
                 );
                 let (topic, payload) = (printable(&topic), printable(&payload));
+                let snap = if is_snapshot { " snap" } else { "" };
                 if colour {
-                    write!(out, "\x1b[36m{topic}\x1b[0m \x1b[2m{seq}\x1b[0m {payload}")
+                    write!(out, "\x1b[36m{topic}\x1b[0m \x1b[2m{seq}{snap}\x1b[0m {payload}")
                 } else {
-                    write!(out, "{topic} {seq} {payload}")
+                    write!(out, "{topic} {seq}{snap} {payload}")
                 }
             }
         };

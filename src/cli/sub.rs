@@ -14,6 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -37,6 +38,10 @@ pub(crate) struct SubArgs {
 
     #[command(flatten)]
     server: ServerArgs,
+
+    /// Who this client is, for a server that believes it: it is also sent what is published to $client.ID
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
 
     /// Resume after the message with this EPOCH:SEQ, the last one received; given once per topic, in their order (empty: not that one)
     #[arg(long, value_name = "EPOCH:SEQ")]
@@ -63,7 +68,9 @@ pub(crate) async fn run(args: SubArgs) -> Result<(), Failure> {
         (_, true) => Mode::Json,
         _ => Mode::Human { colour: colour(&io::stdout()) },
     };
-    let (mut sender, mut receiver) = client::connect(&args.server.url, "/stream?seq=1").await?;
+    let client = args.client.map(|id| format!("&client={}", utf8_percent_encode(&id, NON_ALPHANUMERIC)));
+    let path = format!("/stream?seq=1{}", client.unwrap_or_default());
+    let (mut sender, mut receiver) = client::connect(&args.server.url, &path).await?;
     let mut printer = Printer::new(io::stdout());
     let followed = tokio::select! {
         biased;
@@ -138,10 +145,10 @@ async fn follow(
             Incoming::Closed(closed) => return ended(&closed),
         };
         let line = serde_json::from_str::<Line<'_>>(&text).unwrap_or_default();
-        if let (Some(topic), Some(payload)) = (line.stream, line.payload()) {
+        if let Some(message) = line.message() {
             let now = Instant::now();
             let t = now - *first.get_or_insert(now);
-            mode.print(&mut printer.batch, t, topic, line.seq.unwrap_or(0), payload, &text);
+            mode.print(&mut printer.batch, t, message, &text);
             left -= 1;
         } else {
             if mode == Mode::Json {
@@ -226,37 +233,29 @@ mod tests {
         let mut out = Vec::new();
         for (n, envelope) in envelopes.iter().enumerate() {
             let line: Line<'_> = serde_json::from_str(envelope).unwrap();
-            let (topic, payload) = (line.stream.unwrap(), line.payload().unwrap());
-            mode.print(
-                &mut out,
-                Duration::from_millis(1500) * n as u32,
-                topic,
-                line.seq.unwrap(),
-                payload,
-                envelope,
-            );
+            mode.print(&mut out, Duration::from_millis(1500) * n as u32, line.message().unwrap(), envelope);
         }
         String::from_utf8(out).unwrap()
     }
 
-    const ENVELOPES: [&str; 5] = [
+    const ENVELOPES: [&str; 6] = [
         r#"{"stream":"t\u0031","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#,
         r#"{"stream":"b","seq":8,"data":null}"#,
         r#"{"stream":"b","seq":9,"text":"two\nlines"}"#,
         r#"{"stream":"b","seq":10,"base64":"aGk="}"#,
         "{\"stream\":\"b\",\"seq\":11,\"data\": {\n}\n}",
+        r#"{"stream":"b","seq":12,"snap":true,"data":1}"#,
     ];
 
     #[test]
     fn raw_is_the_payload_byte_for_byte() {
-        let expected = "{\"p\":1.10, \"s\":\"\\u00e9\"}\nnull\ntwo\nlines\nhi\n {\n}\n\n";
+        let expected = "{\"p\":1.10, \"s\":\"\\u00e9\"}\nnull\ntwo\nlines\nhi\n {\n}\n\n1\n";
         assert_eq!(printed(Mode::Raw, &ENVELOPES), expected);
     }
 
     #[test]
     fn a_line_for_eyes_is_one_line_and_steers_no_terminal() {
-        let expected =
-            "t1 7 {\"p\":1.10, \"s\":\"\\u00e9\"}\nb 8 null\nb 9 two\\nlines\nb 10 base64:aGk=\nb 11 {\\n}\n";
+        let expected = "t1 7 {\"p\":1.10, \"s\":\"\\u00e9\"}\nb 8 null\nb 9 two\\nlines\nb 10 base64:aGk=\nb 11 {\\n}\nb 12 snap 1\n";
         assert_eq!(printed(Mode::Human { colour: false }, &ENVELOPES), expected);
     }
 
@@ -267,6 +266,7 @@ mod tests {
             text.starts_with(r#"{"t":0.000000,"topic":"t\u0031","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#)
         );
         assert!(text.contains("\n{\"t\":1.500000,\"topic\":\"b\",\"seq\":8,\"data\":null}\n"));
+        assert!(text.contains("\"topic\":\"b\",\"seq\":12,\"snap\":true,\"data\":1}\n"));
         let records: Vec<_> =
             crate::cli::recording::Recording::new(text.as_bytes(), "r").map(Result::unwrap).collect();
         assert_eq!(records.len(), ENVELOPES.len());

@@ -3,10 +3,12 @@
 //! A setting has one name everywhere: `limits.queue_bytes` in the file is `STENTOR_LIMITS_QUEUE_BYTES` in the
 //! environment and `--set limits.queue_bytes=…` on the command line.
 
+mod identity;
 mod layers;
 mod rules;
 mod worst_case;
 
+pub use identity::{IdentitySettings, SecondSession};
 pub(crate) use layers::differing;
 pub use layers::{ConfigError, Layers};
 pub use rules::{Rule, Snapshot};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How the shards write.
     pub flush: Flush,
+    /// Who sessions are.
+    pub identity: IdentitySettings,
     /// What is only for tests and drills.
     pub diagnostics: Diagnostics,
     #[serde(rename = "topic")]
@@ -87,6 +91,7 @@ impl Default for Settings {
             drain_s: 10,
             limits: Limits::default(),
             flush: Flush::default(),
+            identity: IdentitySettings::default(),
             diagnostics: Diagnostics::default(),
             topics: Vec::new(),
         }

@@ -5,6 +5,7 @@ use super::admission::{Admitted, Seat};
 use super::refusal;
 use crate::config::Settings;
 use crate::limits::NOTSENT_LOWAT_BYTES;
+use crate::protocol::identity::{Identity, IdentityError};
 use crate::protocol::target::{self, Endpoint, Target, TargetError};
 use crate::transport::session::may_read;
 use socket2::SockRef;
@@ -30,6 +31,8 @@ pub(super) enum Refused {
     Request(&'static str),
     #[error("{0}")]
     Target(#[from] TargetError),
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
     #[error("{0}")]
     Entitlement(&'static str),
     #[error("{0}")]
@@ -82,7 +85,8 @@ fn understand(request: &Request, peer: SocketAddr, settings: &Settings) -> Resul
     let uri = request.uri();
     let query = uri.query().unwrap_or_default();
     let limits = &settings.limits;
-    let target = target::parse(uri.path(), query, limits.topics_per_connection, settings.diagnostics.echo)?;
+    let mut target =
+        target::parse(uri.path(), query, limits.topics_per_connection, settings.diagnostics.echo)?;
     let is_local = peer.ip().is_loopback();
     if let Endpoint::Publish(topic, _) = &target.endpoint {
         if !is_local {
@@ -92,7 +96,11 @@ fn understand(request: &Request, peer: SocketAddr, settings: &Settings) -> Resul
             return Err(Refused::Entitlement("topics that begin with $sys. belong to the server"));
         }
     }
-    if !target.wishes.iter().all(|wish| may_read(&wish.subject, is_local)) {
+    if settings.identity.trust_client && target.endpoint == Endpoint::Session {
+        target.identity = target::parameter(query, "client").map(Identity::parse).transpose()?;
+    }
+    let identity = target.identity.as_ref();
+    if !target.wishes.iter().all(|wish| may_read(&wish.subject, is_local, identity)) {
         return Err(Refused::Entitlement("one of these topics is not for this connection"));
     }
     Ok((target, uri.path().to_owned()))
@@ -122,7 +130,7 @@ fn answer_to(refused: &Refused) -> Vec<u8> {
     let text = refused.to_string();
     match refused {
         Refused::Target(TargetError::NotFound) => refusal::response("404 Not Found", "", &text),
-        Refused::Target(_) => refusal::response("400 Bad Request", "", &text),
+        Refused::Target(_) | Refused::Identity(_) => refusal::response("400 Bad Request", "", &text),
         Refused::Entitlement(_) => refusal::response("403 Forbidden", "", &text),
         Refused::Request(TOO_EARLY) => refusal::response("400 Bad Request", "", &text),
         Refused::Request(HEAD_TOO_LARGE) => {

@@ -14,15 +14,14 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
 use std::fmt;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response, Problem> {
-    let sequencer = operator.ask(Question::Counters).await?;
-    let shards = operator.ask_shards(Command::Counters).await?;
     let mut registry = Registry::with_prefix("stentor");
-    registry.register_collector(Box::new(Snapshot { sequencer, shards }));
+    registry.register_collector(Box::new(Snapshot::take(&operator).await?));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| Problem::silent())?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
@@ -30,7 +29,7 @@ pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response
 
 /// What was counted, at one moment for each owner.
 #[derive(Debug)]
-struct Snapshot {
+pub(super) struct Snapshot {
     sequencer: SequencerCounters,
     shards: Vec<(ShardId, Counters)>,
 }
@@ -67,6 +66,7 @@ const SHARD: &[Of<Counters>] = &[
     ("skipped", "Deliveries taken back or left out behind a full socket", true, |c| c.skipped),
     ("abandoned", "Deliveries that died with their connection", true, |c| c.abandoned),
     ("pending", "Deliveries in the log and in queues now", false, |c| c.pending),
+    ("unregistered", "Comings and goings told to nobody: the register was full", true, |c| c.unregistered),
     ("sent_bytes", "Bytes the kernel took", true, |c| c.bytes),
     ("received_bytes", "Bytes that came in", true, |c| c.bytes_received),
     ("replayed", "Messages of histories sent to who resumed or joined", true, |c| c.replayed),
@@ -110,6 +110,33 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
+    /// Asks all owners.
+    pub(super) async fn take(operator: &Operator) -> Result<Self, Problem> {
+        let sequencer = operator.ask(Question::Counters).await?;
+        Ok(Self { sequencer, shards: operator.ask_shards(Command::Counters).await? })
+    }
+
+    /// The same names and values as an object, what shards count summed over all of them, and then of each.
+    pub(super) fn to_json(&self) -> Value {
+        let sequencer = SEQUENCER.iter().map(|(name, .., value)| (*name, value(&self.sequencer)));
+        let sum = |value: fn(&Counters) -> u64| self.shards.iter().map(|(_, counters)| value(counters)).sum();
+        let sums = SHARD.iter().map(|(name, .., value)| (*name, sum(*value)));
+        let dropped = |counters: &Counters| -> Value {
+            Reason::ALL.into_iter().map(|r| (r.as_str(), counters.dropped[r as usize])).collect()
+        };
+        let of_shard = |(shard, counters): &(ShardId, Counters)| -> Value {
+            let values = SHARD.iter().map(|(name, .., value)| (*name, json!(value(counters))));
+            [("shard", json!(shard))]
+                .into_iter()
+                .chain(values)
+                .chain([("dropped", dropped(counters))])
+                .collect()
+        };
+        let shards: Value = self.shards.iter().map(of_shard).collect();
+        let values = sequencer.chain(sums).map(|(name, value)| (name, json!(value)));
+        values.chain([("shards", shards)]).collect()
+    }
+
     fn histogram(
         &self,
         encoder: &mut DescriptorEncoder<'_>,

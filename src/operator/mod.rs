@@ -4,6 +4,7 @@ mod connections;
 mod metrics;
 mod page;
 mod publish;
+pub(crate) mod system;
 mod topics;
 
 use crate::config::Settings;

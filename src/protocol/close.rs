@@ -25,6 +25,8 @@ impl CloseCode {
     pub const RATE_LIMITED: Self = Self(4005);
     /// More than the limits allow: do not come back for the same.
     pub const LIMIT: Self = Self(4503);
+    /// A newer session has the same identity: do not come back.
+    pub const REPLACED: Self = Self(4504);
     /// Closed by the operator.
     pub const OPERATOR: Self = Self(1001);
     /// The server failed this one connection; the others live on.
@@ -53,6 +55,10 @@ pub enum Reason {
     RateLimited,
     /// Its patterns match more topics than one connection's may (4503).
     Limit,
+    /// A newer session of the same identity took its place (4504).
+    Replaced,
+    /// Another session had its identity already (4503).
+    IdentityTaken,
     /// Closed through `DELETE /connections/<id>`.
     Operator,
     /// The server is going down (1012).
@@ -63,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 14;
 
     /// Every reason, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -76,6 +82,8 @@ impl Reason {
         Self::TooBig,
         Self::RateLimited,
         Self::Limit,
+        Self::Replaced,
+        Self::IdentityTaken,
         Self::Operator,
         Self::Shutdown,
         Self::Panic,
@@ -93,6 +101,8 @@ impl Reason {
             Self::TooBig => "too_big",
             Self::RateLimited => "rate_limited",
             Self::Limit => "limit",
+            Self::Replaced => "replaced",
+            Self::IdentityTaken => "identity_taken",
             Self::Operator => "operator",
             Self::Shutdown => "shutdown",
             Self::Panic => "panic",
@@ -109,7 +119,8 @@ impl Reason {
             Self::Protocol => CloseCode::PROTOCOL,
             Self::TooBig => CloseCode::TOO_BIG,
             Self::RateLimited => CloseCode::RATE_LIMITED,
-            Self::Limit => CloseCode::LIMIT,
+            Self::Limit | Self::IdentityTaken => CloseCode::LIMIT,
+            Self::Replaced => CloseCode::REPLACED,
             Self::Operator => CloseCode::OPERATOR,
             Self::Shutdown => CloseCode::RESTART,
             Self::Panic => CloseCode::INTERNAL,

@@ -7,6 +7,7 @@
 //! | `/publish/<topic>` | every message in goes to the topic; `class`, `image`, `seq`, `epoch` are said of it |
 //! | `/echo` | every message in comes back, where configured |
 
+use super::identity::Identity;
 use super::operation::{PATTERN_SINCE, Since};
 use super::options::{OptionError, PublishOptions};
 use super::pattern::Subject;
@@ -31,6 +32,8 @@ pub(crate) enum Endpoint {
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     pub(crate) wishes: Vec<Wish>,
+    /// Who comes, where that is known.
+    pub(crate) identity: Option<Identity>,
     pub(crate) encoding: Encoding,
     /// The encoding that `SET_PROPERTY combined` switches to.
     pub(crate) combined: Encoding,
@@ -58,7 +61,7 @@ pub(crate) fn parse(path: &str, query: &str, topics_max: usize, echo: bool) -> R
     let parameter = |name: &str| parameter(query, name);
     let flag = |name: &str| parameter(name).is_some_and(|value| value != "0" && value != "false");
     let combined = Encoding::combined(flag("seq"), flag("ts"));
-    let target = |endpoint, encoding, wishes| Target { endpoint, wishes, encoding, combined };
+    let target = |endpoint, encoding, wishes| Target { endpoint, wishes, identity: None, encoding, combined };
     let since = parameter("since").unwrap_or_default();
     if path == "/ws" || path == "/ws/" {
         return Ok(target(Endpoint::Session, Encoding::Raw, Vec::new()));

@@ -1,9 +1,13 @@
 //! Topic names: opaque UTF-8, 1 to 200 bytes, no control characters, no space; nothing is parsed out of them.
 
+use super::system;
 use crate::limits::TOPIC_BYTES_MAX;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+
+/// What the topics of clients begin with.
+const OF_CLIENT: &str = "$client.";
 
 /// A valid topic name; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,12 +45,20 @@ impl TopicName {
 
     /// True exactly when only the server may publish to it.
     pub fn is_reserved(&self) -> bool {
-        self.0.starts_with("$sys.")
+        self.0.starts_with(system::PREFIX)
     }
 
     /// The identity a `$client.<ID>` topic belongs to.
     pub fn client(&self) -> Option<&str> {
-        self.0.strip_prefix("$client.")
+        self.0.strip_prefix(OF_CLIENT)
+    }
+
+    /// The topic of the client with that identity.
+    ///
+    /// # Errors
+    /// It is too long, ends in `*`, or has a space or a control character in it.
+    pub fn of_client(identity: &str) -> Result<Self, TopicError> {
+        Self::try_from(format!("{OF_CLIENT}{identity}"))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the sequencer answers beside publishing: subscriptions, and the operator's questions.
 
-use super::core::{Now, Outbox, Sequencer};
+use super::core::{Outbox, Sequencer};
 use super::piece::{Budget, Piece, Place};
 use super::request::{
-    Ask, Born, Delivery, PublishedFor, Question, Receipt, Replayed, SequencerCounters, Subscribed,
+    Ask, Born, Delivery, Now, PublishedFor, Question, Receipt, Replayed, SequencerCounters, Subscribed,
     TopicReport, Unsubscribed, Watched,
 };
 use super::topics::Topic;
@@ -143,7 +143,7 @@ impl Sequencer {
         out.push_back((connection.shard, Delivery::Unsubscribed(Box::new(answer))));
     }
 
-    pub(super) fn answer(&self, question: Question) {
+    pub(super) fn answer(&mut self, question: Question) {
         match question {
             Question::Topics { prefix, limit, reply } => {
                 let named = self.topics.iter().filter(|topic| topic.name.as_str().starts_with(&prefix));
@@ -153,6 +153,8 @@ impl Sequencer {
                 let topic = self.topics.id(&name).and_then(|id| self.topics.get(id));
                 reply.send(topic.map(|topic| self.report(topic)));
             }
+            Question::Busiest { limit, reply } => reply.send(self.busiest(limit)),
+            Question::IsWanted { topic, reply } => reply.send(self.topics.is_wanted(topic)),
             Question::Counters(reply) => {
                 let (messages, bytes) = self.topics.kept();
                 reply.send(SequencerCounters {
@@ -165,7 +167,7 @@ impl Sequencer {
         }
     }
 
-    fn report(&self, topic: &Topic) -> TopicReport {
+    pub(super) fn report(&self, topic: &Topic) -> TopicReport {
         TopicReport {
             topic: topic.name.clone(),
             class: topic.charter.terms.class,

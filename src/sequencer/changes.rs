@@ -1,8 +1,8 @@
 //! What changes about a topic beside its messages: its numbering and class, as its publishers say, and its terms, as
 //! the rules say; and that it is wanted no more. Shards that want it are told through their FIFO, so that subscribers hear of it in its place.
 
-use super::core::{Now, Outbox, Sequencer};
-use super::request::{Change, Delivery, News};
+use super::core::{Outbox, Sequencer};
+use super::request::{Change, Delivery, News, Now};
 use super::rules::Rules;
 use super::topics::Retired;
 use crate::clock::Moment;

@@ -9,11 +9,11 @@
 //! ```
 
 use super::answers::give;
+use super::identities::Identities;
 use super::piece::Budget;
-use super::request::{Delivery, Request, SequencerCounters};
+use super::request::{Delivery, Now, Request, SequencerCounters};
 use super::topics::Topics;
-use crate::clock::Moment;
-use crate::ids::ShardId;
+use crate::ids::{ShardId, TopicId};
 use crate::limits::Limits;
 use crate::message::{Message, Payload};
 use crate::protocol::options::PublishOptions;
@@ -26,18 +26,11 @@ use std::time::Duration;
 /// What waits to be posted to shards, oldest first.
 pub(crate) type Outbox = VecDeque<(ShardId, Delivery)>;
 
-/// The time of a request, by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) moment: Moment,
-    /// Microseconds since 1970, for `ts`.
-    pub(crate) unix_us: u64,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     pub(super) topics: Topics,
+    pub(super) identities: Identities,
     pub(super) topic_idle: Duration,
     /// Topics that the patterns of one answer may match.
     pub(super) matches_max: usize,
@@ -51,6 +44,7 @@ impl Sequencer {
     pub(crate) fn new(shards: usize, limits: &Limits, first_epoch: u64) -> Self {
         Self {
             topics: Topics::new(shards, limits, first_epoch),
+            identities: Identities::default(),
             topic_idle: Duration::from_secs(limits.topic_idle_s),
             matches_max: limits.matches_per_connection,
             budget: Budget::new(limits),
@@ -65,12 +59,17 @@ impl Sequencer {
                 let outcome = self.publish(&topic, payload, options, now, out);
                 receipt.into_iter().for_each(|receipt| give(receipt, &topic, outcome, out));
             }
+            Request::Enter { connection, identity, wishes } => {
+                self.enter(connection, identity, wishes, now, out)
+            }
+            Request::Exit { connection, identity } => self.identities.release(&identity, connection),
             Request::Subscribe { connection, tag, wishes } => {
                 self.subscribe(connection, tag, wishes, now, out)
             }
             Request::Unsubscribe { connection, tag, subjects } => {
                 self.unsubscribe(connection, tag, subjects, out)
             }
+            Request::Announce { topic, payload } => self.announce(&topic, payload, now, out),
             Request::List { connection, tag } => {
                 out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
             }
@@ -82,7 +81,7 @@ impl Sequencer {
         }
     }
 
-    /// Gives a message its place, keeps it, and sends it to the shards that want it.
+    /// Publishes a message as its publisher asks.
     fn publish(
         &mut self,
         name: &TopicName,
@@ -98,7 +97,20 @@ impl Sequencer {
         if let Some(options) = &options {
             self.prepare(id, options, out)?;
         }
-        let Some(topic) = self.topics.get_mut(id) else { return Err(Refusal::Topics) };
+        let is_image = options.is_some_and(|options| options.image);
+        self.place(id, payload, is_image, now, out).ok_or(Refusal::Topics)
+    }
+
+    /// Gives a message the next number of its topic, keeps it, and sends it to the shards that want it.
+    pub(super) fn place(
+        &mut self,
+        id: TopicId,
+        payload: Payload,
+        is_image: bool,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Option<Published> {
+        let topic = self.topics.get_mut(id)?;
         topic.seq += 1;
         topic.has_begun = true;
         self.counters.published += 1;
@@ -115,7 +127,7 @@ impl Sequencer {
                 name: topic.name.clone(),
                 seq: topic.seq,
                 time_us: now.unix_us,
-                is_image: options.is_some_and(|options| options.image),
+                is_image,
                 payload,
             });
             out.extend(shards.map(|shard| (shard, Delivery::Message(message.clone()))));
@@ -123,13 +135,14 @@ impl Sequencer {
                 self.topics.keep(id, message, now.moment);
             }
         }
-        Ok(published)
+        Some(published)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Moment;
     use crate::ids::ConnectionId;
     use crate::protocol::operation::Wish;
     use crate::protocol::outcome::Outcome;

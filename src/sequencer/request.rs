@@ -2,10 +2,12 @@
 
 use super::piece::{Piece, Place};
 use super::rules::Rules;
+use crate::clock::Moment;
 use crate::ids::{ConnectionId, Epoch, ShardId, TopicId};
 use crate::mailbox::Weigh;
 use crate::message::{Message, Payload};
 use crate::protocol::class::{Class, Terms};
+use crate::protocol::close::Reason;
 use crate::protocol::operation::Wish;
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Found, Grant, Outcome, Published, Refusal};
@@ -29,6 +31,22 @@ pub(crate) enum Request {
         /// Who wants to know its sequence.
         receipt: Option<Receipt>,
     },
+    /// A session with an identity comes in, and wants topics; the others of that identity may have to go.
+    Enter {
+        /// Who.
+        connection: ConnectionId,
+        /// Its identity's topic.
+        identity: TopicName,
+        /// What it wants beside that, in the order asked.
+        wishes: Vec<Wish>,
+    },
+    /// Such a session has ended.
+    Exit {
+        /// Who.
+        connection: ConnectionId,
+        /// Its identity's topic.
+        identity: TopicName,
+    },
     /// A connection wants topics and patterns; answered through its shard's FIFO.
     Subscribe {
         /// Who.
@@ -46,6 +64,13 @@ pub(crate) enum Request {
         tag: Tag,
         /// What.
         subjects: Vec<Subject>,
+    },
+    /// The server says something of itself, to who listens.
+    Announce {
+        /// On which of its own topics.
+        topic: TopicName,
+        /// What.
+        payload: Payload,
     },
     /// A connection wants to know its topics; the answer comes behind those of the operations before it.
     List {
@@ -78,6 +103,14 @@ pub(crate) enum Request {
     Rules(Box<Rules>),
     /// A question of the operator.
     Ask(Question),
+}
+
+/// The time of a request, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) moment: Moment,
+    /// Microseconds since 1970, for `ts`.
+    pub(crate) unix_us: u64,
 }
 
 /// Where a subscriber stands that wants the next piece.
@@ -133,6 +166,10 @@ pub(crate) enum Question {
     Topics { prefix: String, limit: usize, reply: Reply<Vec<TopicReport>> },
     /// One topic.
     Topic { name: String, reply: Reply<Option<TopicReport>> },
+    /// The topics with the most messages since this was last asked, at most so many.
+    Busiest { limit: usize, reply: Reply<Vec<Busy>> },
+    /// Whether somebody has subscribed to a topic.
+    IsWanted { topic: &'static str, reply: Reply<bool> },
     /// The sequencer's counters.
     Counters(Reply<SequencerCounters>),
 }
@@ -145,6 +182,14 @@ pub(crate) struct TopicReport {
     pub(crate) epoch: String,
     pub(crate) seq: u64,
     pub(crate) subscribers: u64,
+}
+
+/// A topic, and its messages in some time.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Busy {
+    #[serde(flatten)]
+    pub(crate) report: TopicReport,
+    pub(crate) messages: u64,
 }
 
 /// What the sequencer has counted since it began.
@@ -188,6 +233,8 @@ pub(crate) enum Delivery {
     List(ConnectionId, Box<Tag>),
     /// The receipt of a message that this shard's connection published.
     Published(Box<PublishedFor>),
+    /// A connection may not stay.
+    Evicted(Eviction),
     /// Nothing follows.
     End,
 }
@@ -215,6 +262,14 @@ pub(crate) struct Watched {
     pub(crate) found: Found,
     /// What is sent before what is live, each with the place of its topic; ascending.
     pub(crate) pieces: Vec<(usize, Piece)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Eviction {
+    pub(crate) connection: ConnectionId,
+    pub(crate) reason: Reason,
+    /// What it is told.
+    pub(crate) text: &'static str,
 }
 
 #[derive(Debug)]
@@ -274,16 +329,21 @@ impl Weigh for Request {
                 let tag = if let Some(Receipt::Connection(_, tag)) = receipt { tag.weight() } else { 0 };
                 topic.as_str().len() + payload.len() + tag
             }
-            Self::Subscribe { wishes, tag, .. } => {
-                wishes.iter().map(|wish| wish.subject.len() + 48).sum::<usize>() + tag.weight()
-            }
+            Self::Enter { identity, wishes, .. } => identity.as_str().len() + 48 + weight_of(wishes),
+            Self::Exit { identity, .. } => identity.as_str().len(),
+            Self::Subscribe { wishes, tag, .. } => weight_of(wishes) + tag.weight(),
             Self::Unsubscribe { subjects, tag, .. } => {
                 subjects.iter().map(|subject| subject.len() + 16).sum::<usize>() + tag.weight()
             }
+            Self::Announce { topic, payload } => topic.as_str().len() + payload.len(),
             Self::List { tag, .. } => tag.weight(),
             Self::Leave { .. } | Self::Unwatch { .. } | Self::Replay(_) | Self::Rules(_) | Self::Ask(_) => 0,
         }
     }
+}
+
+fn weight_of(wishes: &[Wish]) -> usize {
+    wishes.iter().map(|wish| wish.subject.len() + 48).sum()
 }
 
 impl Weigh for Delivery {
@@ -298,7 +358,7 @@ impl Weigh for Delivery {
                 topics * 96 + answer.tag.weight() + pieces
             }
             Self::Replayed(answer) => answer.piece.as_ref().map_or(0, Piece::weight),
-            Self::News(_) | Self::Born(_) => 0,
+            Self::News(_) | Self::Born(_) | Self::Evicted(_) => 0,
             Self::Unsubscribed(answer) => {
                 (answer.topics.len() + answer.patterns.len()) * 32 + answer.tag.weight()
             }

@@ -4,7 +4,16 @@ use super::history::Bounds;
 use crate::config::{Rule, Snapshot};
 use crate::limits::Limits;
 use crate::protocol::class::{Class, Terms};
+use crate::protocol::system::{CONNECTIONS, PREFIX as SYSTEM};
 use std::time::Duration;
+
+/// What the server says of itself is of the moment: figures replace each other, comings and goings do not, and
+/// nothing is kept of them.
+fn of_system(name: &str) -> Rule {
+    let class = if name == CONNECTIONS { Class::Event } else { Class::State };
+    let (class, snapshot) = (Some(class), Some(Snapshot::None));
+    Rule { class, snapshot, history_messages: Some(0), ..Rule::default() }
+}
 
 /// The rules in force; replaced whole.
 #[derive(Debug)]
@@ -34,8 +43,8 @@ impl Rules {
 
     /// What holds for a topic of that name; `class` is what it is already, or is asked to be.
     pub(crate) fn charter(&self, name: &str, class: Option<Class>) -> Charter {
-        let none = Rule::default();
-        let rule = self.rules.iter().find(|rule| rule.matches(name)).unwrap_or(&none);
+        let otherwise = if name.starts_with(SYSTEM) { of_system(name) } else { Rule::default() };
+        let rule = self.rules.iter().find(|rule| rule.matches(name)).unwrap_or(&otherwise);
         let is_class_fixed = rule.class.is_some();
         let class = class.or(rule.class).unwrap_or_default();
         let by_class = if class == Class::State { Snapshot::Latest } else { Snapshot::Image };

@@ -4,8 +4,8 @@
 //! sequencer leaves its queue alone until that shard rings, and publishers see the queue fill. Nothing accepted
 //! is lost, and no thread waits on another.
 
-use super::core::{Now, Outbox, Sequencer};
-use super::request::{Delivery, Request};
+use super::core::{Outbox, Sequencer};
+use super::request::{Delivery, Now, Request};
 use crate::clock;
 use crate::mailbox::{Mailbox, Refused};
 use crate::shard::directory::{Directory, ShardHandle};

@@ -34,6 +34,8 @@ pub(crate) struct Topic {
     pub(crate) has_begun: bool,
     /// True exactly when a publisher gave it its epoch: the next must be a later one.
     pub(crate) is_epoch_assigned: bool,
+    /// Its number when the busiest topics were last asked for.
+    seq_seen: u64,
     /// Who wants it, by shard.
     pub(super) wants: Box<[Want]>,
     /// When it was last published to, subscribed or left.
@@ -131,6 +133,21 @@ impl Topics {
 
     pub(crate) fn id(&self, name: &str) -> Option<TopicId> {
         self.names.get(name).copied()
+    }
+
+    /// True exactly when some shard wants the topic of that name.
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
+        self.id(name).and_then(|id| self.get(id)).is_some_and(|topic| topic.shards().next().is_some())
+    }
+
+    /// The topics with messages since this was last asked, each with how many.
+    pub(crate) fn take_busy(&mut self) -> Vec<(u64, TopicId)> {
+        let of = |(id, topic): (usize, &mut Topic)| {
+            let seen = std::mem::replace(&mut topic.seq_seen, topic.seq);
+            // A publisher's new epoch may begin lower.
+            (topic.seq > seen).then_some((topic.seq - seen, id as TopicId))
+        };
+        self.table.iter_mut().filter_map(of).collect()
     }
 
     /// Messages and bytes in all histories.
@@ -289,6 +306,7 @@ impl Topics {
             history: History::default(),
             has_begun: false,
             is_epoch_assigned: false,
+            seq_seen: 0,
             wants,
             touched: now,
         };

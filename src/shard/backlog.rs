@@ -74,9 +74,24 @@ impl Shard {
     }
 
     /// Dies with its connection.
-    pub(super) fn abandon(&mut self, number: u32) {
+    pub(super) fn abandon(&mut self, slot: Slot, number: u32) {
         self.log.forgive(number);
-        self.counters.abandoned += 1;
+        self.abandoned(slot, 1);
+    }
+
+    /// So many deliveries died with their connection.
+    pub(super) fn abandoned(&mut self, slot: Slot, count: u64) {
+        self.counters.abandoned += count;
+        if let Some(writer) = self.writers.get_mut(slot as usize) {
+            writer.abandoned += count;
+            return;
+        }
+        // It ended meanwhile; what is told of it has not left yet.
+        let report = self.effects.iter_mut().rev().find_map(|effect| match effect {
+            Effect::Ended(ended) if ended.id.slot == slot => Some(ended),
+            _ => None,
+        });
+        report.into_iter().for_each(|report| report.abandoned += count);
     }
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.

@@ -7,9 +7,9 @@ use crate::mailbox::Weigh;
 use crate::sequencer::request::Reply;
 use crate::shard::connections::ConnectionReport;
 use crate::shard::counters::Counters;
+use crate::shard::register::Visitor;
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// See the module.
@@ -68,9 +68,8 @@ pub(crate) enum Sort {
 /// A connection in `GET /connections`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConnectionLine {
-    pub(crate) id: String,
-    pub(crate) address: Option<SocketAddr>,
-    pub(crate) path: String,
+    #[serde(flatten)]
+    pub(crate) visitor: Visitor,
     pub(crate) state: crate::shard::writer::State,
     pub(crate) subscriptions: usize,
     pub(crate) sent_frames: u64,
@@ -109,11 +108,9 @@ impl Sort {
 }
 
 impl ConnectionLine {
-    pub(crate) fn new(report: &ConnectionReport, address: Option<SocketAddr>, path: String) -> Self {
+    pub(crate) fn new(report: &ConnectionReport, visitor: Visitor) -> Self {
         Self {
-            id: report.id.to_string(),
-            address,
-            path,
+            visitor,
             state: report.state,
             subscriptions: report.subscriptions,
             sent_frames: report.sent_frames,

@@ -2,13 +2,14 @@
 
 use super::core::Shard;
 use super::outbound::Control;
-use super::writer::{Closing, Effect, Hot, Sockets, State, Writer};
+use super::writer::{Closing, Effect, Ended, Hot, Sockets, State, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::CLOSE_LINGER_S;
 use crate::message::{Encoding, frame};
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply;
+use crate::sequencer::request::Eviction;
 use std::time::Duration;
 
 /// A connection as the operator sees it.
@@ -41,9 +42,11 @@ impl Shard {
             replay: None,
             conflated: 0,
             skipped: 0,
+            abandoned: 0,
             answers_owed: 0,
             closing: None,
             opened: now,
+            received: 0,
             heartbeat: None,
         }) as Slot;
         if slot as usize >= self.hot.len() {
@@ -97,6 +100,7 @@ impl Shard {
         let hot = &mut self.hot[slot as usize];
         hot.heard_s = now.secs();
         hot.pinged = false;
+        self.writers[slot as usize].received += bytes as u64;
         self.counters.bytes_received += bytes as u64;
     }
 
@@ -152,6 +156,14 @@ impl Shard {
         self.control(slot, frame::close(code, text), Control::Close, now, sockets);
     }
 
+    /// Closes one that the sequencer does not let stay.
+    pub(super) fn evicted(&mut self, eviction: Eviction, now: Moment, sockets: &mut impl Sockets) {
+        let Eviction { connection, reason, text } = eviction;
+        if self.is_here(connection) {
+            self.close(connection.slot, reason, reason.code(), text, now, sockets);
+        }
+    }
+
     /// Ends a connection at once. What it was owed dies with it.
     pub(crate) fn end(&mut self, slot: Slot, reason: Reason, reset: bool) {
         if self.hot[slot as usize].state == State::Free {
@@ -161,15 +173,27 @@ impl Shard {
         self.unsubscribe_all(slot);
         let mut writer = self.writers.remove(slot as usize);
         if let Some(queue) = &mut writer.outbound {
-            self.counters.abandoned += queue.clear(&mut self.queued);
+            let abandoned = queue.clear(&mut self.queued);
+            self.counters.abandoned += abandoned;
+            writer.abandoned += abandoned;
             self.counters.blocked -= 1;
         }
-        self.hot[slot as usize] = Hot::FREE;
+        let delivered = std::mem::replace(&mut self.hot[slot as usize], Hot::FREE).sent;
         self.heartbeats.remove(&slot);
         // What closed it first is why it ended.
         let reason = writer.closing.map_or(reason, |closing| closing.reason);
         self.counters.dropped[reason as usize] += 1;
-        self.effects.push(Effect::Ended { slot, generation: writer.generation, reason, reset });
+        self.effects.push(Effect::Ended(Ended {
+            id: ConnectionId { shard: self.id, slot, generation: writer.generation },
+            reason,
+            reset,
+            opened: writer.opened,
+            received: writer.received,
+            delivered,
+            conflated: writer.conflated,
+            skipped: writer.skipped,
+            abandoned: writer.abandoned,
+        }));
     }
 
     fn unsubscribe_all(&mut self, slot: Slot) {
@@ -185,7 +209,7 @@ impl Shard {
     /// What the slot owes in the log is abandoned.
     pub(super) fn forgive(&mut self, slot: Slot) {
         let debt = self.debts.take(slot);
-        self.counters.abandoned += debt.len() as u64;
+        self.abandoned(slot, debt.len() as u64);
         debt.numbers().for_each(|number| self.log.forgive(number));
         self.debts.give_back(slot, debt);
     }

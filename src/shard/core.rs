@@ -8,8 +8,8 @@
 //! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times.
 //! 4. Nothing here waits: a full socket gets a queue, a full queue its policy.
 //!
-//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves`, `wildcards` and
-//! `replays`.
+//! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves`, `exits`,
+//! `wildcards` and `replays`.
 
 use super::counters::Counters;
 use super::debts::Debts;
@@ -20,9 +20,10 @@ use super::topics::Topics;
 use super::wildcards::Wildcards;
 use super::writer::{Effect, Hot, Sockets, Writer};
 use crate::clock::Moment;
-use crate::ids::{ShardId, Slot, TopicId};
+use crate::ids::{ConnectionId, ShardId, Slot, TopicId};
 use crate::limits::{LOG_LISTED_MAX, Limits};
 use crate::message::Message;
+use crate::protocol::topic::TopicName;
 use crate::sequencer::request::Delivery;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,8 @@ pub(crate) struct Shard {
     pub(super) next_generation: u32,
     /// Subscriptions that ended here and that the sequencer does not know of yet, by topic.
     pub(crate) leaves: BTreeMap<TopicId, u32>,
+    /// Sessions with an identity that have ended, and its topic: the sequencer is to be told.
+    pub(crate) exits: Vec<(ConnectionId, TopicName)>,
     /// What the shell is to do, oldest first.
     pub(crate) effects: Vec<Effect>,
     /// True exactly when the end mark has been taken from the FIFO.
@@ -79,6 +82,7 @@ impl Shard {
             wildcards: Wildcards::default(),
             next_generation: 0,
             leaves: BTreeMap::new(),
+            exits: Vec::new(),
             effects: Vec::new(),
             ended: false,
         }
@@ -100,6 +104,7 @@ impl Shard {
             Delivery::Unsubscribed(answer) => self.unsubscribed(&answer, now, sockets),
             Delivery::List(connection, tag) => self.list(connection, &tag, now, sockets),
             Delivery::Published(receipt) => self.published(&receipt, now, sockets),
+            Delivery::Evicted(eviction) => self.evicted(eviction, now, sockets),
             Delivery::End => self.ended = true,
         }
     }
@@ -117,16 +122,5 @@ impl Shard {
         let number = self.log.append(message, encodings, slots.len() as u32);
         self.debts.owe(slots, number);
         self.counters.routed += slots.len() as u64;
-    }
-
-    /// A copy of what is counted, with what is true now.
-    pub(crate) fn counters(&self) -> Counters {
-        Counters {
-            connections: self.writers.len() as u64,
-            pending: self.log.pending() + self.queued.deliveries,
-            queued_frames: self.queued.frames as u64,
-            queued_bytes: self.queued.bytes as u64,
-            ..self.counters
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a shard counts: plain numbers, owned by the shard, copied to whoever asks.
 
+use super::core::Shard;
 use crate::protocol::close::Reason;
 
 /// A histogram over powers of two: bucket `n` counts values up to `2^n`.
@@ -52,6 +53,8 @@ pub(crate) struct Counters {
     pub(crate) snapshots: u64,
     /// Pieces of histories encoded, total.
     pub(crate) replays_encoded: u64,
+    /// Comings and goings for which the register had no room, total.
+    pub(crate) unregistered: u64,
     /// Bytes the kernel took, total.
     pub(crate) bytes: u64,
     /// Bytes that came in, total.
@@ -66,6 +69,19 @@ pub(crate) struct Counters {
     pub(crate) sweep_slots: Powers,
     /// Frames per write of a sweep.
     pub(crate) write_frames: Powers,
+}
+
+impl Shard {
+    /// A copy of what is counted, with what is true now.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            connections: self.writers.len() as u64,
+            pending: self.log.pending() + self.queued.deliveries,
+            queued_frames: self.queued.frames as u64,
+            queued_bytes: self.queued.bytes as u64,
+            ..self.counters
+        }
+    }
 }
 
 #[cfg(test)]

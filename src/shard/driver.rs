@@ -9,6 +9,7 @@
 
 use super::directory::ShardHandle;
 use super::poller::Poller;
+use super::register::Register;
 use super::shell::Shell;
 use super::uring::Uring;
 use crate::clock;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinSet;
 
 /// Answers (each may be a send) handled between two yields.
 const ANSWERS_PER_TURN: usize = 256;
@@ -36,26 +38,24 @@ pub(crate) fn run(
     handle: ShardHandle,
     publisher: Publisher,
     settings: Arc<Settings>,
+    register: Arc<Register>,
     slots: usize,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
         let uring = Uring::new(handle.id, settings.flush.io);
-        let shell = Rc::new(Shell::new(handle, publisher, settings, watch, uring, slots));
-        let reading = tokio::task::spawn_local(shell.clone().read(poller));
-        let resuming = tokio::task::spawn_local(shell.clone().resume_stalled());
-        let posting = tokio::task::spawn_local(shell.clone().post_waiting());
-        let closing = tokio::task::spawn_local(shell.clone().close_discarded());
-        let ticking = tokio::task::spawn_local(shell.clone().tick());
+        let shell = Rc::new(Shell::new(handle, publisher, settings, register, watch, uring, slots));
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(shell.clone().read(poller));
+        tasks.spawn_local(shell.clone().resume_stalled());
+        tasks.spawn_local(shell.clone().post_waiting());
+        tasks.spawn_local(shell.clone().close_discarded());
+        tasks.spawn_local(shell.clone().tick());
         tokio::select! {
             () = shell.work() => Ok(()),
             // Only a failure ends one of these, and a shard without it is none.
-            _ = reading => Err(io::Error::other("reading ended")),
-            _ = resuming => Err(io::Error::other("resuming ended")),
-            _ = posting => Err(io::Error::other("posting ended")),
-            _ = closing => Err(io::Error::other("closing ended")),
-            _ = ticking => Err(io::Error::other("ticking ended")),
+            _ = tasks.join_next() => Err(io::Error::other("one of its tasks ended")),
         }
     })
 }

@@ -3,9 +3,10 @@
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
 //! (behind a full socket); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
-//! `sockets`, `discarded` (closing them). Held by others: `directory`, `command`.
+//! `sockets`, `discarded` (closing them), `register` (who came and went). Held by others: `directory`, `command`.
 
 mod backlog;
+mod client;
 pub(crate) mod command;
 pub(crate) mod connections;
 mod control;
@@ -22,6 +23,7 @@ mod overflow;
 mod policy;
 mod poller;
 mod reader;
+pub(crate) mod register;
 mod replay;
 #[cfg(test)]
 mod replays;

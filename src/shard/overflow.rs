@@ -38,7 +38,7 @@ impl Shard {
             self.write_queue(slot, now, sockets);
         }
         if self.hot[slot as usize].state != State::Blocked {
-            self.abandon(number);
+            self.abandon(slot, number);
             return false;
         }
         if self.fits(slot, frame.topic, terms, len) {
@@ -59,7 +59,7 @@ impl Shard {
             }
             Verdict::Close { last } => {
                 self.close_slow(slot, frame.topic, last, now, sockets);
-                self.abandon(number);
+                self.abandon(slot, number);
             }
             Verdict::Resync => {
                 self.start_again(slot, frame.topic, frame.seq);
@@ -148,7 +148,8 @@ impl Shard {
     fn drop_queue(&mut self, slot: Slot) {
         self.forgive(slot);
         if let Some(queue) = &mut self.writers[slot as usize].outbound {
-            self.counters.abandoned += queue.abandon(&mut self.queued);
+            let abandoned = queue.abandon(&mut self.queued);
+            self.abandoned(slot, abandoned);
         }
     }
 

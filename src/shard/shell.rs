@@ -3,6 +3,7 @@
 //! The core is borrowed for one call at a time, never across an `await`; what it leaves to be done is done
 //! before the borrow's caller goes on.
 
+use super::client::Client;
 use super::command::{Command, ConnectionLine, Drain, Rank, Ranked, Sort, Who, keep_first};
 use super::connections::ConnectionReport;
 use super::core::Shard;
@@ -10,10 +11,11 @@ use super::directory::ShardHandle;
 use super::discarded::Discarded;
 use super::poller::Watch;
 use super::reader::Inlet;
-use super::sockets::{Client, Socket, SocketTable};
+use super::register::{Entry, Register, Visit};
+use super::sockets::{Socket, SocketTable};
 use super::turns::Turns;
 use super::uring::Uring;
-use super::writer::Effect;
+use super::writer::{Effect, Ended};
 use crate::clock::{self, Moment};
 use crate::config::Settings;
 use crate::door::admission::Admitted;
@@ -46,6 +48,7 @@ pub(super) struct Shell {
     pub(super) handle: ShardHandle,
     pub(super) publisher: Publisher,
     pub(super) settings: Arc<Settings>,
+    register: Arc<Register>,
     /// Connections whose URL's subscriptions found the sequencer's queue full, in order; not read meanwhile.
     waiting: RefCell<VecDeque<Greeting>>,
     waiting_bell: Notify,
@@ -82,6 +85,7 @@ impl Shell {
         handle: ShardHandle,
         publisher: Publisher,
         settings: Arc<Settings>,
+        register: Arc<Register>,
         watch: Watch,
         uring: Uring,
         slots: usize,
@@ -92,6 +96,7 @@ impl Shell {
             handle,
             publisher,
             settings,
+            register,
             waiting: RefCell::default(),
             waiting_bell: Notify::new(),
             is_posting: Cell::new(false),
@@ -130,21 +135,30 @@ impl Shell {
         match effect {
             Effect::Blocked(slot) => self.start_drainer(slot),
             Effect::Finished(slot) => self.sockets.borrow().finish(slot),
-            Effect::Ended { slot, generation, reason, reset } => {
-                let mut sockets = self.sockets.borrow_mut();
-                let id = ConnectionId { shard: self.handle.id, slot, generation };
-                if let Some(socket) = sockets.get(slot) {
-                    tracing::debug!(connection = %id, peer = %socket.about.peer, reason = reason.as_str(), "connection ended");
-                }
-                if let Some(socket) = sockets.remove(slot, reset) {
-                    self.watch.strike_out(socket.stream());
-                    self.discarded.push(socket);
-                }
-                if let Some(place) = self.inlets.borrow_mut().get_mut(slot as usize) {
-                    *place = None;
-                }
-            }
+            Effect::Ended(ended) => self.let_go(&ended),
             Effect::Readable(slot) => self.make_ready(slot, false),
+        }
+    }
+
+    /// Lets the socket of a connection go that has ended, and tells who it was.
+    fn let_go(&self, ended: &Ended) {
+        let id = ended.id;
+        if let Some(socket) = self.sockets.borrow_mut().remove(id.slot, ended.reset) {
+            self.watch.strike_out(socket.stream());
+            let identity = socket.about.identity.as_ref();
+            self.core.borrow_mut().exits.extend(identity.map(|identity| (id, identity.topic().clone())));
+            let visit = Visit::new(socket.about.visitor(id), ended, clock::now() - ended.opened);
+            self.register(Entry::Disconnected(Box::new(visit)));
+            self.discarded.push(socket);
+        }
+        if let Some(place) = self.inlets.borrow_mut().get_mut(id.slot as usize) {
+            *place = None;
+        }
+    }
+
+    fn register(&self, entry: Entry) {
+        if !self.register.enter(entry) {
+            self.core.borrow_mut().counters.unregistered += 1;
         }
     }
 
@@ -161,6 +175,19 @@ impl Shell {
         }
         drop(core);
         self.post_unwatched();
+        self.post_exits();
+    }
+
+    /// Tells it which sessions with an identity have ended.
+    fn post_exits(&self) {
+        let exits = &mut self.core.borrow_mut().exits;
+        while let Some((connection, identity)) = exits.pop() {
+            let exit = Request::Exit { connection, identity: identity.clone() };
+            if let Err(Refused::Full(_)) = self.publisher.post(exit) {
+                exits.push((connection, identity));
+                break;
+            }
+        }
     }
 
     /// Tells it which patterns ended, in the same way.
@@ -236,11 +263,19 @@ impl Shell {
         let session = Session::new(
             target.endpoint.clone(),
             peer.ip().is_loopback(),
+            target.identity.clone(),
             &self.settings.limits,
             clock::now(),
         );
-        let (path, endpoint) = (path.into_boxed_str(), target.endpoint);
-        let socket = Rc::new(Socket::new(stream, Client { peer, path, endpoint, _seat: seat }));
+        let is_publisher = matches!(target.endpoint, Endpoint::Publish(..));
+        let about = Client {
+            peer,
+            path: path.into_boxed_str(),
+            identity: target.identity,
+            is_publisher,
+            _seat: seat,
+        };
+        let socket = Rc::new(Socket::new(stream, about));
         let id = self.with(|core, sockets| {
             let id = core.adopt(target.encoding, target.combined, clock::now());
             sockets.insert(id.slot, socket.clone());
@@ -251,12 +286,17 @@ impl Shell {
             self.with(|core, _| core.end(id.slot, Reason::Socket, true));
             return;
         }
+        self.register(Entry::Connected(socket.about.visitor(id)));
+        let (identity, wishes) = (socket.about.identity.as_ref(), target.wishes);
+        let request = match identity.map(|identity| identity.topic().clone()) {
+            Some(identity) => Some(Request::Enter { connection: id, identity, wishes }),
+            None if wishes.is_empty() => None,
+            None => Some(Request::Subscribe { connection: id, tag: Tag::Silent, wishes }),
+        };
         self.admit_inlet(Inlet::new(id, socket, session));
-        if target.wishes.is_empty() {
-            self.greet(id, answer);
-        } else {
-            let request = Request::Subscribe { connection: id, tag: Tag::Silent, wishes: target.wishes };
-            self.greet_behind(id, answer, request);
+        match request {
+            None => self.greet(id, answer),
+            Some(request) => self.greet_behind(id, answer, request),
         }
     }
 
@@ -387,12 +427,10 @@ impl Shell {
             core.connections(clock::now()).map(|report| (sort.rank(&report), report)).collect();
         keep_first(&mut ranked, limit);
         let line = |(rank, report): (Rank, ConnectionReport)| {
-            let socket = sockets.get(report.id.slot);
-            let address = socket.map(|socket| socket.about.peer);
-            let path = socket.map(|socket| socket.about.path.to_string()).unwrap_or_default();
-            (rank, ConnectionLine::new(&report, address, path))
+            let socket = sockets.get(report.id.slot)?;
+            Some((rank, ConnectionLine::new(&report, socket.about.visitor(report.id))))
         };
-        ranked.into_iter().map(line).collect()
+        ranked.into_iter().filter_map(line).collect()
     }
 
     /// One step of a shutdown: a notice to all, then closes at random moments while data still flows.
@@ -423,8 +461,6 @@ impl Shell {
 
     fn is_of(&self, who: Who, slot: Slot) -> bool {
         let sockets = self.sockets.borrow();
-        sockets.get(slot).is_some_and(|socket| {
-            matches!(socket.about.endpoint, Endpoint::Publish(..)) == (who == Who::Publishers)
-        })
+        sockets.get(slot).is_some_and(|socket| socket.about.is_publisher == (who == Who::Publishers))
     }
 }

@@ -1,32 +1,21 @@
 //! The sockets of a shard, by slot: one descriptor, one writer, one owner.
 
+use super::client::Client;
 use super::uring::Uring;
 use super::writer::{Offer, Sockets, Taken};
-use crate::door::admission::Seat;
 use crate::ids::Slot;
 use crate::platform;
-use crate::protocol::target::Endpoint;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::SockRef;
 use std::collections::HashMap;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// One connection's socket, shared by those who read it, write it and wait on it; closed by the last of them.
 pub(super) type Socket = platform::Socket<Client>;
-
-/// Who is at the other end of a socket.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) peer: SocketAddr,
-    pub(super) path: Box<str>,
-    pub(super) endpoint: Endpoint,
-    /// Given back when the socket goes.
-    pub(super) _seat: Seat,
-}
 
 /// See the module.
 #[derive(Debug)]

@@ -25,6 +25,9 @@ impl Shard {
             let Ok(grant) = outcome.granted else { continue };
             if !is_open {
                 self.leave_later(grant.id);
+                // It may have ended before it could claim its identity.
+                let own = Some(&outcome.topic).filter(|topic| topic.client().is_some());
+                self.exits.extend(own.map(|topic| (answer.connection, topic.clone())));
                 continue;
             }
             let writer = &mut self.writers[slot as usize];

@@ -224,7 +224,7 @@ impl Shard {
             }
             Taken::Dead => {
                 for number in numbers {
-                    self.abandon(number);
+                    self.abandon(slot, number);
                 }
                 self.end(slot, Reason::Socket, true);
             }

@@ -1,7 +1,7 @@
 //! A writer: one connection as its shard knows it. The hot part stands in an array, the cold part in the slab.
 
 use crate::clock::Moment;
-use crate::ids::{Slot, TopicId};
+use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
 use crate::protocol::close::Reason;
 use crate::shard::outbound::Outbound;
@@ -59,6 +59,8 @@ pub(crate) struct Writer {
     pub(crate) conflated: u64,
     /// Messages it did not get because they were skipped; it was told.
     pub(crate) skipped: u64,
+    /// Messages that died with it, once it is closing.
+    pub(crate) abandoned: u64,
     /// The topics on which it is not live yet, while there are any.
     pub(crate) replay: Option<Box<Replay>>,
     /// Operations whose answer the kernel does not have yet.
@@ -66,6 +68,8 @@ pub(crate) struct Writer {
     /// Why and until when, once it is closing.
     pub(crate) closing: Option<Closing>,
     pub(crate) opened: Moment,
+    /// Bytes that came in.
+    pub(crate) received: u64,
     /// When the heads of its topics are told, where asked for.
     pub(crate) heartbeat: Option<Heartbeat>,
 }
@@ -112,6 +116,23 @@ pub(crate) trait Sockets {
     }
 }
 
+/// A connection that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) id: ConnectionId,
+    pub(crate) reason: Reason,
+    /// True exactly when it did not end well: the kernel is to throw away what it still holds.
+    pub(crate) reset: bool,
+    pub(crate) opened: Moment,
+    /// Bytes that came in.
+    pub(crate) received: u64,
+    /// Of the messages routed to it: those that the kernel took, and the others.
+    pub(crate) delivered: u64,
+    pub(crate) conflated: u64,
+    pub(crate) skipped: u64,
+    pub(crate) abandoned: u64,
+}
+
 /// What the shell is to do for the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -119,8 +140,8 @@ pub(crate) enum Effect {
     Blocked(Slot),
     /// Everything is written: close the writing side.
     Finished(Slot),
-    /// The connection is gone from the core: let its socket go, with a reset where it did not end well.
-    Ended { slot: Slot, generation: u32, reason: Reason, reset: bool },
+    /// The connection is gone from the core: let its socket go.
+    Ended(Ended),
     /// A connection that was not read may be read again.
     Readable(Slot),
 }

@@ -8,6 +8,7 @@ use crate::ids::ConnectionId;
 use crate::limits::{Limits, NAMES_PER_TOPIC_LIMIT};
 use crate::message::{Payload, frame};
 use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::identity::Identity;
 use crate::protocol::operation::Wish;
 use crate::protocol::operation::{self, Asked, Dialect, OpId, Operation};
 use crate::protocol::options::PublishOptions;
@@ -24,6 +25,7 @@ pub(crate) struct Session {
     endpoint: Endpoint,
     /// True exactly when the peer is on loopback: only they may publish, until tokens are configured.
     is_local: bool,
+    identity: Option<Identity>,
     operations: Rate,
     dialect: Dialect,
 }
@@ -67,9 +69,15 @@ pub(crate) enum Action {
 }
 
 impl Session {
-    pub(crate) fn new(endpoint: Endpoint, is_local: bool, limits: &Limits, now: Moment) -> Self {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        is_local: bool,
+        identity: Option<Identity>,
+        limits: &Limits,
+        now: Moment,
+    ) -> Self {
         let operations = Rate::new(limits.operations_per_s, limits.operations_burst, now);
-        Self { endpoint, is_local, operations, dialect: Dialect::default() }
+        Self { endpoint, is_local, identity, operations, dialect: Dialect::default() }
     }
 
     /// What to do about one thing that came in.
@@ -197,8 +205,9 @@ impl Session {
         mut tag: Tag,
     ) -> Action {
         const MESSAGE: &str = "this topic is not for this connection";
-        let (wishes, refused): (Vec<_>, Vec<_>) =
-            wishes.into_iter().partition(|wish| may_read(&wish.subject, self.is_local));
+        let (wishes, refused): (Vec<_>, Vec<_>) = wishes
+            .into_iter()
+            .partition(|wish| may_read(&wish.subject, self.is_local, self.identity.as_ref()));
         match &mut tag {
             Tag::Native(_, rejected) => rejected.extend(refused.into_iter().map(|wish| Rejection {
                 topic: wish.subject.to_string(),
@@ -240,11 +249,12 @@ fn next_of(options: &mut PublishOptions) -> Box<PublishOptions> {
     next
 }
 
-/// Until tokens are configured: `$sys.` from loopback only, `$client.` for that client only (and none is known).
-/// Patterns match none of either.
-pub(crate) fn may_read(subject: &Subject, is_local: bool) -> bool {
+/// Until tokens are configured: `$sys.` from loopback only, `$client.<ID>` for that client only. Patterns match none
+/// of either.
+pub(crate) fn may_read(subject: &Subject, is_local: bool, identity: Option<&Identity>) -> bool {
     match subject {
-        Subject::Topic(topic) => topic.client().is_none() && (is_local || !topic.is_reserved()),
+        Subject::Topic(topic) if topic.client().is_some() => identity.map(Identity::topic) == Some(topic),
+        Subject::Topic(topic) => is_local || !topic.is_reserved(),
         Subject::Pattern(_) => true,
     }
 }
@@ -269,7 +279,13 @@ mod tests {
     }
 
     fn session(is_local: bool) -> Session {
-        Session::new(Endpoint::Session, is_local, &Limits::default(), Moment::default())
+        Session::new(
+            Endpoint::Session,
+            is_local,
+            Some(Identity::parse("8").unwrap()),
+            &Limits::default(),
+            Moment::default(),
+        )
     }
 
     #[test]
@@ -284,6 +300,8 @@ mod tests {
         assert!(
             matches!(act(&mut session(false), watch), Action::Answer(Some(text)) if text.contains("not_entitled"))
         );
+        let own = r#"{"op":"subscribe","args":["$client.8"]}"#;
+        assert!(matches!(act(&mut session(false), own), Action::Post { .. }));
         let other = r#"{"op":"subscribe","args":["$client.7"]}"#;
         assert!(
             matches!(act(&mut session(true), other), Action::Answer(Some(text)) if text.contains("not_entitled"))

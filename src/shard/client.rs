@@ -1,0 +1,32 @@
+//! Who is at the other end of a socket.
+
+use super::register::Visitor;
+use crate::door::admission::Seat;
+use crate::ids::ConnectionId;
+use crate::protocol::identity::Identity;
+use std::net::SocketAddr;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) peer: SocketAddr,
+    pub(super) path: Box<str>,
+    pub(super) identity: Option<Identity>,
+    /// True exactly when it came to publish, and for nothing else.
+    pub(super) is_publisher: bool,
+    /// Given back when the socket goes.
+    pub(super) _seat: Seat,
+}
+
+impl Client {
+    /// As the operator sees it.
+    pub(super) fn visitor(&self, id: ConnectionId) -> Visitor {
+        Visitor {
+            id,
+            client: self.identity.as_ref().map(ToString::to_string),
+            address: self.peer,
+            transport: "websocket",
+            path: self.path.clone(),
+        }
+    }
+}
