@@ -20,7 +20,7 @@ use crate::mailbox::Refused;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use crate::sequencer::request::Request;
-use crate::transport::session::{Action, Session};
+use crate::transport::session::{Action, Session, Who};
 use crate::transport::websocket::decoder::Decoder;
 use std::io::{self, Read as _};
 use std::ops::ControlFlow;
@@ -187,8 +187,8 @@ impl Shell {
                 if let Some(inbound) = inlet.decoder.as_mut().and_then(|decoder| decoder.next()) {
                     *actions += 1;
                     let diagnostics = &self.settings.diagnostics;
-                    let action =
-                        inlet.session.interpret(inbound, inlet.id, limits, diagnostics, clock::now());
+                    let who = Who { id: inlet.id, identity: inlet.socket.about.identity.as_ref() };
+                    let action = inlet.session.interpret(inbound, who, limits, diagnostics, clock::now());
                     inlet.is_discarding = self.act(inlet, action).is_break();
                     continue;
                 }

@@ -263,7 +263,6 @@ impl Shell {
         let session = Session::new(
             target.endpoint.clone(),
             peer.ip().is_loopback(),
-            target.identity.clone(),
             &self.settings.limits,
             clock::now(),
         );

@@ -15,13 +15,15 @@ const STEPS_KEPT: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Paced<T> {
     waiting: VecDeque<T>,
+    per_s: u32,
+    burst: u32,
     rate: Rate,
 }
 
 impl<T> Paced<T> {
     pub(crate) fn new(per_s: u32, now: Moment) -> Self {
         let burst = per_s.div_ceil(1_000).saturating_mul(STEPS_KEPT);
-        Self { waiting: VecDeque::new(), rate: Rate::new(per_s, burst, now) }
+        Self { waiting: VecDeque::new(), per_s, burst, rate: Rate::new(burst, now) }
     }
 
     pub(crate) fn push(&mut self, item: T) {
@@ -30,7 +32,8 @@ impl<T> Paced<T> {
 
     /// The first, if its turn has come.
     pub(crate) fn next(&mut self, now: Moment) -> Option<T> {
-        if self.waiting.is_empty() || !self.rate.take(now) { None } else { self.waiting.pop_front() }
+        let may_pass = !self.waiting.is_empty() && self.rate.take(self.per_s, self.burst, now);
+        if may_pass { self.waiting.pop_front() } else { None }
     }
 
     /// The first, out of turn.

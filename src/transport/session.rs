@@ -25,9 +25,15 @@ pub(crate) struct Session {
     endpoint: Endpoint,
     /// True exactly when the peer is on loopback: only they may publish, until tokens are configured.
     is_local: bool,
-    identity: Option<Identity>,
     operations: Rate,
     dialect: Dialect,
+}
+
+/// Whose session it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who<'a> {
+    pub(crate) id: ConnectionId,
+    pub(crate) identity: Option<&'a Identity>,
 }
 
 const TOO_LARGE: &str = "the operation is larger than the server takes (limits.operation_bytes)";
@@ -69,22 +75,16 @@ pub(crate) enum Action {
 }
 
 impl Session {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        is_local: bool,
-        identity: Option<Identity>,
-        limits: &Limits,
-        now: Moment,
-    ) -> Self {
-        let operations = Rate::new(limits.operations_per_s, limits.operations_burst, now);
-        Self { endpoint, is_local, identity, operations, dialect: Dialect::default() }
+    pub(crate) fn new(endpoint: Endpoint, is_local: bool, limits: &Limits, now: Moment) -> Self {
+        let operations = Rate::new(limits.operations_burst, now);
+        Self { endpoint, is_local, operations, dialect: Dialect::default() }
     }
 
     /// What to do about one thing that came in.
     pub(crate) fn interpret(
         &mut self,
         inbound: Inbound,
-        id: ConnectionId,
+        who: Who<'_>,
         limits: &Limits,
         diagnostics: &Diagnostics,
         now: Moment,
@@ -107,16 +107,16 @@ impl Session {
                     topic: topic.clone(),
                     payload,
                     options: options.as_mut().map(|options| next_of(options)),
-                    receipt: Receipt::Connection(id, Tag::Silent),
+                    receipt: Receipt::Connection(who.id, Tag::Silent),
                 }
             }
             Endpoint::Echo => {
                 Action::Echo(frame::frame(if is_text { frame::TEXT } else { frame::BINARY }, &bytes))
             }
-            Endpoint::Session if is_text => self.operate(&bytes, id, limits, diagnostics, now),
+            Endpoint::Session if is_text => self.operate(&bytes, who, limits, diagnostics, now),
             Endpoint::Session => {
                 let text = "operations are JSON in text messages; to publish binary use /publish/<topic>";
-                self.limited(now).unwrap_or_else(|| {
+                self.limited(limits, now).unwrap_or_else(|| {
                     Action::Answer(Some(reply::failure(&OpId::Absent, "bad_request", text)))
                 })
             }
@@ -126,7 +126,7 @@ impl Session {
     fn operate(
         &mut self,
         bytes: &Bytes,
-        id: ConnectionId,
+        who: Who<'_>,
         limits: &Limits,
         diagnostics: &Diagnostics,
         now: Moment,
@@ -136,14 +136,14 @@ impl Session {
         let too_large = bytes.len() > limits.operation_bytes;
         if too_large && !self.is_local {
             // What may be larger is a publish, which this connection may not; it is not even parsed.
-            return self.limited(now).unwrap_or_else(|| {
+            return self.limited(limits, now).unwrap_or_else(|| {
                 Action::Answer(refuse(&Tag::Native(OpId::Absent, Vec::new()), "too_large", TOO_LARGE))
             });
         }
         let names_max = limits.topics_per_connection * NAMES_PER_TOPIC_LIMIT;
         let Asked { dialect, tag, operation } = match operation::parse(text, self.dialect, names_max) {
             Ok(asked) => asked,
-            Err(answer) => return self.limited(now).unwrap_or(Action::Answer(Some(answer))),
+            Err(answer) => return self.limited(limits, now).unwrap_or(Action::Answer(Some(answer))),
         };
         self.dialect = dialect;
         if let Operation::Publish { topic, payload, options } = operation {
@@ -151,27 +151,27 @@ impl Session {
                 Ok(()) => {
                     let is_silent = matches!(&tag, Tag::Native(OpId::Absent, _));
                     let tag = if is_silent { Tag::Silent } else { tag };
-                    Action::Publish { topic, payload, options, receipt: Receipt::Connection(id, tag) }
+                    Action::Publish { topic, payload, options, receipt: Receipt::Connection(who.id, tag) }
                 }
                 Err((code, message)) => {
-                    self.limited(now).unwrap_or_else(|| Action::Answer(refuse(&tag, code, message)))
+                    self.limited(limits, now).unwrap_or_else(|| Action::Answer(refuse(&tag, code, message)))
                 }
             };
         }
-        if let Some(close) = self.limited(now) {
+        if let Some(close) = self.limited(limits, now) {
             return close;
         }
         if too_large {
             return Action::Answer(refuse(&tag, "too_large", TOO_LARGE));
         }
         match operation {
-            Operation::Subscribe { wishes, heartbeat_s } => self.subscribe(wishes, heartbeat_s, id, tag),
+            Operation::Subscribe { wishes, heartbeat_s } => self.subscribe(wishes, heartbeat_s, who, tag),
             Operation::Unsubscribe { subjects } => Action::Post {
-                request: Request::Unsubscribe { connection: id, tag, subjects },
+                request: Request::Unsubscribe { connection: who.id, tag, subjects },
                 heartbeat_s: None,
             },
             Operation::List => {
-                Action::Post { request: Request::List { connection: id, tag }, heartbeat_s: None }
+                Action::Post { request: Request::List { connection: who.id, tag }, heartbeat_s: None }
             }
             Operation::Ping => match &tag {
                 Tag::Native(id, _) => Action::Answer(Some(reply::pong(id))),
@@ -197,17 +197,10 @@ impl Session {
     }
 
     /// Sets aside what the connection may not read.
-    fn subscribe(
-        &self,
-        wishes: Vec<Wish>,
-        heartbeat_s: Option<u32>,
-        id: ConnectionId,
-        mut tag: Tag,
-    ) -> Action {
+    fn subscribe(&self, wishes: Vec<Wish>, heartbeat_s: Option<u32>, who: Who<'_>, mut tag: Tag) -> Action {
         const MESSAGE: &str = "this topic is not for this connection";
-        let (wishes, refused): (Vec<_>, Vec<_>) = wishes
-            .into_iter()
-            .partition(|wish| may_read(&wish.subject, self.is_local, self.identity.as_ref()));
+        let (wishes, refused): (Vec<_>, Vec<_>) =
+            wishes.into_iter().partition(|wish| may_read(&wish.subject, self.is_local, who.identity));
         match &mut tag {
             Tag::Native(_, rejected) => rejected.extend(refused.into_iter().map(|wish| Rejection {
                 topic: wish.subject.to_string(),
@@ -225,14 +218,15 @@ impl Session {
         if wishes.is_empty() {
             return Action::Answer(reply::subscribed(&tag, &[], &[]));
         }
-        Action::Post { request: Request::Subscribe { connection: id, tag, wishes }, heartbeat_s }
+        Action::Post { request: Request::Subscribe { connection: who.id, tag, wishes }, heartbeat_s }
     }
 
     /// The close of a session that operates too fast.
-    fn limited(&mut self, now: Moment) -> Option<Action> {
+    fn limited(&mut self, limits: &Limits, now: Moment) -> Option<Action> {
         let reason = Reason::RateLimited;
         let text = "too many operations a second (limits.operations_per_s)".to_owned();
-        (!self.operations.take(now)).then(|| Action::Close { reason, code: reason.code(), text })
+        (!self.operations.take(limits.operations_per_s, limits.operations_burst, now))
+            .then(|| Action::Close { reason, code: reason.code(), text })
     }
 }
 
@@ -275,17 +269,13 @@ mod tests {
 
     fn act(session: &mut Session, text: &str) -> Action {
         let inbound = Inbound::Text(Bytes::copy_from_slice(text.as_bytes()));
-        session.interpret(inbound, ID, &Limits::default(), &Diagnostics::default(), Moment::default())
+        let identity = Identity::parse("8").unwrap();
+        let who = Who { id: ID, identity: Some(&identity) };
+        session.interpret(inbound, who, &Limits::default(), &Diagnostics::default(), Moment::default())
     }
 
     fn session(is_local: bool) -> Session {
-        Session::new(
-            Endpoint::Session,
-            is_local,
-            Some(Identity::parse("8").unwrap()),
-            &Limits::default(),
-            Moment::default(),
-        )
+        Session::new(Endpoint::Session, is_local, &Limits::default(), Moment::default())
     }
 
     #[test]
