@@ -130,7 +130,11 @@ impl InProcess {
     }
 
     fn paid(&self) -> Paid {
-        Paid { deliveries: self.shard.counters().delivered, writes: self.sink.writes, bytes: self.sink.bytes }
+        Paid {
+            deliveries: self.shard.counters().account.delivered,
+            writes: self.sink.writes,
+            bytes: self.sink.bytes,
+        }
     }
 
     fn request(&mut self, request: Request) {

@@ -71,6 +71,7 @@ fn pure_rooms_import_nothing_that_does() {
         "src/shard/counters.rs",
         "src/shard/debts.rs",
         "src/shard/guests.rs",
+        "src/shard/ledger.rs",
         "src/shard/log.rs",
         "src/shard/replay.rs",
         "src/shard/outbound.rs",

@@ -9,8 +9,10 @@ use crate::message::Encoding;
 
 /// Bytes a connection costs while nothing happens on it, all told: 3.0 KB of resident memory were measured.
 const IDLE_CONNECTION_BYTES: u64 = 3_072;
-/// Bytes a topic costs the sequencer, its name included, without the eight a shard.
+/// Bytes a topic costs the sequencer, its name included, without the twelve a shard.
 const TOPIC_BYTES: u64 = 600;
+/// Bytes of what a shard counts of a topic: the table doubles as it grows.
+const LEDGER_BYTES: u64 = 80;
 /// Bytes a subscription costs a shard: its place in the topic's list and in the connection's, with slack.
 const SUBSCRIPTION_BYTES: u64 = 16;
 
@@ -21,7 +23,7 @@ pub struct WorstCase {
     pub sequencer: u64,
     /// Histories of all topics.
     pub histories: u64,
-    /// Inboxes, logs and lists of all shards.
+    /// Inboxes, logs, lists and accounts of all shards.
     pub shards: u64,
     /// Outbound queues of all shards.
     pub queues: u64,
@@ -48,13 +50,15 @@ impl WorstCase {
         let of_all_queues = connections * (limits.queue_bytes as u64 + message + ENTRY_BYTES as u64);
         let topics = (limits.topics_per_connection + limits.matches_per_connection) as u64;
         let subscriptions = topics * SUBSCRIPTION_BYTES;
+        let ledgers = limits.topics as u64 * LEDGER_BYTES;
+        let buffers = (GATHER_BYTES_MAX + READ_BYTES + REPLAY_KEPT_BYTES) as u64;
         Self {
             sequencer: limits.sequencer_bytes as u64
                 + message
                 + limits.sequencer_frames as u64 * 192
-                + limits.topics as u64 * (TOPIC_BYTES + 8 * shards),
+                + limits.topics as u64 * (TOPIC_BYTES + 12 * shards),
             histories: limits.histories_bytes as u64 + message,
-            shards: shards * (log + inbox + (GATHER_BYTES_MAX + READ_BYTES + REPLAY_KEPT_BYTES) as u64),
+            shards: shards * (log + inbox + ledgers + buffers),
             queues: of_all_queues.min(shards * queue),
             connections: connections * (IDLE_CONNECTION_BYTES + subscriptions),
             receiving: connections * limits.message_bytes as u64 + BATCH_BYTES_MAX as u64,

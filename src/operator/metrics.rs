@@ -60,11 +60,13 @@ const SHARD: &[Of<Counters>] = &[
     ("connections_blocked", "Connections behind a full socket now", false, |c| c.blocked),
     ("connections_opened", "Connections taken in", true, |c| c.opened),
     ("subscriptions", "Subscriptions now", false, |c| c.subscriptions),
-    ("routed", "Subscribers at each message's place, summed", true, |c| c.routed),
-    ("delivered", "Deliveries whose last byte the kernel took", true, |c| c.delivered),
-    ("conflated", "Deliveries whose place a newer message of their topic took", true, |c| c.conflated),
-    ("skipped", "Deliveries taken back or left out behind a full socket", true, |c| c.skipped),
-    ("abandoned", "Deliveries that died with their connection", true, |c| c.abandoned),
+    ("routed", "Subscribers at each message's place, summed", true, |c| c.account.routed),
+    ("delivered", "Deliveries whose last byte the kernel took", true, |c| c.account.delivered),
+    ("conflated", "Deliveries whose place a newer message of their topic took", true, |c| {
+        c.account.conflated
+    }),
+    ("skipped", "Deliveries taken back or left out behind a full socket", true, |c| c.account.skipped),
+    ("abandoned", "Deliveries that died with their connection", true, |c| c.account.abandoned),
     ("pending", "Deliveries in the log and in queues now", false, |c| c.pending),
     ("unregistered", "Comings and goings told to nobody: the register was full", true, |c| c.unregistered),
     ("sent_bytes", "Bytes the kernel took", true, |c| c.bytes),

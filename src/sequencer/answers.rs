@@ -146,7 +146,11 @@ impl Sequencer {
     pub(super) fn answer(&mut self, question: Question) {
         match question {
             Question::Topics { prefix, limit, reply } => {
-                let named = self.topics.iter().filter(|topic| topic.name.as_str().starts_with(&prefix));
+                let named = self
+                    .topics
+                    .iter()
+                    .map(|(_, topic)| topic)
+                    .filter(|topic| topic.name.as_str().starts_with(&prefix));
                 reply.send(named.take(limit).map(|topic| self.report(topic)).collect());
             }
             Question::Topic { name, reply } => {

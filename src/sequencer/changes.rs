@@ -90,7 +90,7 @@ impl Sequencer {
         self.topics.id(name)
     }
 
-    /// Tells those who had a topic by a pattern that it is no more.
+    /// Tells those who know of a topic that it is no more.
     fn bury(&self, retired: Retired, out: &mut Outbox) {
         let news = || Box::new(News { topic: retired.id, change: Change::Retired });
         out.extend(retired.tell.iter().map(|shard| (*shard, Delivery::News(news()))));

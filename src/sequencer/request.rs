@@ -301,7 +301,8 @@ pub(crate) enum Change {
     Skip { from: u64, to: u64 },
     /// Its terms are others.
     Terms(Terms),
-    /// It is no more; who had it by a pattern will have it again when it is born again. Its id may be another's next.
+    /// It is no more; who had it by a pattern will have it again when it is born again. Its id may be another's next,
+    /// so what was counted of it ends here.
     Retired,
 }
 

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A name has one id as long as it lives; an id is reused only after its topic has retired.
 //! 2. A topic retires only when no shard wants it by name, it has been idle and its history has aged out; shards
-//!    that want it by a pattern are told. An epoch that the server gave it never comes back.
+//!    that want it by a pattern, or may have been sent a message of it, are told. An epoch that the server gave it never
+//!    comes back.
 //! 3. All histories together are below their bound after every message.
 
 use super::history::History;
@@ -48,7 +49,20 @@ pub(super) struct Want {
     /// Subscriptions by name, granted and not yet left.
     by_name: u32,
     /// Patterns of its connections that match the topic.
-    pub(super) patterns: u32,
+    patterns: u32,
+    /// True exactly when there was ever either: the shard may keep an account of the topic.
+    was_wanted: bool,
+}
+
+impl Want {
+    pub(super) fn watch(&mut self) {
+        self.patterns += 1;
+        self.was_wanted = true;
+    }
+
+    pub(super) fn unwatch(&mut self) {
+        self.patterns -= 1;
+    }
 }
 
 impl Topic {
@@ -81,8 +95,7 @@ impl Topic {
     }
 }
 
-/// A topic that is no more, and the shards that had a pattern which matched it: they are to be told before its id
-/// has another owner.
+/// A topic that is no more, and the shards that know of it: they are to be told before its id has another owner.
 #[derive(Debug)]
 pub(crate) struct Retired {
     pub(crate) id: TopicId,
@@ -159,8 +172,8 @@ impl Topics {
         self.table.get(id as usize)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.table.iter().map(|(_, topic)| topic)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TopicId, &Topic)> {
+        self.table.iter().map(|(id, topic)| (id as TopicId, topic))
     }
 
     /// The topic of that name, and whether it is born only now; `None` when the table is full.
@@ -249,7 +262,9 @@ impl Topics {
     /// One more subscription by name on that shard.
     pub(crate) fn join(&mut self, id: TopicId, shard: ShardId) {
         if let Some(topic) = self.table.get_mut(id as usize) {
-            topic.wants[usize::from(shard)].by_name += 1;
+            let want = &mut topic.wants[usize::from(shard)];
+            want.by_name += 1;
+            want.was_wanted = true;
         }
     }
 
@@ -286,7 +301,9 @@ impl Topics {
         let topic = self.table.remove(id as usize);
         self.names.remove(topic.name.as_str());
         self.wildcards.strike_out(&topic.name);
-        Retired { id, tell: topic.watching().collect() }
+        // Nothing was routed of one that never began.
+        let knows = |want: &Want| want.patterns > 0 || (topic.has_begun && want.was_wanted);
+        Retired { id, tell: topic.shards_where(knows).collect() }
     }
 
     fn give_birth(&mut self, name: &TopicName, now: Moment) -> Option<TopicId> {
@@ -313,7 +330,7 @@ impl Topics {
         let id = self.table.insert(topic) as TopicId;
         self.names.insert(name.clone(), id);
         let wants = &mut self.table[id as usize].wants;
-        self.wildcards.enter(name, id).for_each(|shard| wants[shard].patterns += 1);
+        self.wildcards.enter(name, id).for_each(|shard| wants[shard].watch());
         Some(id)
     }
 }
@@ -341,6 +358,20 @@ mod tests {
         let message = Message { topic: id, name, seq: topic.seq, time_us: 0, is_image: false, payload };
         topics.keep(id, Arc::new(message), now);
         id
+    }
+
+    /// Proves: whoever may have counted something of a topic hears that its id may be another's, and nobody else does.
+    #[test]
+    fn shards_that_had_a_topic_are_told_that_it_retired() {
+        let mut topics = topics(3, Limits { history_age_s: 30, ..Limits::default() });
+        let id = publish(&mut topics, "t", 1, at(0));
+        topics.join(id, 1);
+        assert!(topics.leave(id, 1, 1, at(0)).is_none(), "it has begun, and may have been sent there");
+        let retired = topics.retire_idle(at(60), Duration::from_secs(60), 10);
+        assert_eq!(retired.iter().map(|retired| &retired.tell[..]).collect::<Vec<_>>(), [[1]]);
+        let (id, _) = topics.touch(&TopicName::try_from("u").unwrap(), at(60)).unwrap();
+        topics.join(id, 2);
+        assert!(topics.leave(id, 2, 1, at(60)).unwrap().tell.is_empty(), "nothing was ever published to it");
     }
 
     #[test]
@@ -397,11 +428,11 @@ mod tests {
             let (messages, bytes) = topics.kept();
             let sum = topics
                 .iter()
-                .fold((0, 0), |sum, topic| (sum.0 + topic.history.len(), sum.1 + topic.history.bytes()));
+                .fold((0, 0), |sum, (_, topic)| (sum.0 + topic.history.len(), sum.1 + topic.history.bytes()));
             assert_eq!((messages, bytes), sum);
             assert!(bytes <= 20_000);
         }
-        assert!(topics.iter().all(|topic| topic.history.reaches(topic.seq)));
+        assert!(topics.iter().all(|(_, topic)| topic.history.reaches(topic.seq)));
     }
 
     #[test]

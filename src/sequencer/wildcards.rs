@@ -62,7 +62,7 @@ impl Topics {
         *count += 1;
         if *count == 1 {
             for id in &matched {
-                self.table[*id as usize].wants[usize::from(shard)].patterns += 1;
+                self.table[*id as usize].wants[usize::from(shard)].watch();
             }
         }
         Some(matched)
@@ -80,7 +80,7 @@ impl Topics {
             self.wildcards.patterns.remove(pattern);
         }
         for id in self.wildcards.matched(pattern) {
-            self.table[id as usize].wants[usize::from(shard)].patterns -= 1;
+            self.table[id as usize].wants[usize::from(shard)].unwatch();
         }
     }
 
@@ -114,8 +114,8 @@ mod tests {
 
     /// The names that shard wants.
     fn wanted(topics: &Topics, shard: ShardId) -> Vec<String> {
-        let wanted = topics.iter().filter(|topic| topic.shards().any(|one| one == shard));
-        let mut names: Vec<_> = wanted.map(|topic| topic.name.to_string()).collect();
+        let wanted = topics.iter().filter(|(_, topic)| topic.shards().any(|one| one == shard));
+        let mut names: Vec<_> = wanted.map(|(_, topic)| topic.name.to_string()).collect();
         names.sort();
         names
     }
@@ -168,7 +168,7 @@ mod tests {
                     },
                 }
                 for shard in 0..2 {
-                    let mut expected: Vec<_> = topics.iter().map(|topic| topic.name.to_string()).collect();
+                    let mut expected: Vec<_> = topics.iter().map(|(_, topic)| topic.name.to_string()).collect();
                     expected.retain(|name| model.iter().any(|(of, prefix)| *of == shard && name.starts_with(prefix)));
                     expected.sort();
                     prop_assert_eq!(wanted(&topics, shard), expected);

@@ -63,7 +63,7 @@ impl Shard {
             Some(data) => queue.push(Entry::Data(data), begun, &mut self.queued),
             None => {
                 writer.conflated += 1;
-                self.counters.conflated += 1;
+                self.ledgers.book(frame.topic, |of| of.conflated += 1);
             }
         }
     }
@@ -76,12 +76,13 @@ impl Shard {
     /// Dies with its connection.
     pub(super) fn abandon(&mut self, slot: Slot, number: u32) {
         self.log.forgive(number);
-        self.abandoned(slot, 1);
+        self.abandoned(slot, &[self.log.frame(number).topic]);
     }
 
-    /// So many deliveries died with their connection.
-    pub(super) fn abandoned(&mut self, slot: Slot, count: u64) {
-        self.counters.abandoned += count;
+    /// Deliveries of these topics, one each, died with their connection.
+    pub(super) fn abandoned(&mut self, slot: Slot, topics: &[TopicId]) {
+        topics.iter().for_each(|topic| self.ledgers.book(*topic, |of| of.abandoned += 1));
+        let count = topics.len() as u64;
         if let Some(writer) = self.writers.get_mut(slot as usize) {
             writer.abandoned += count;
             return;
@@ -151,13 +152,16 @@ impl Shard {
                 self.hot[slot as usize].heard_s = now.secs();
             }
             let (mut delivered, mut pieces, mut controls) = (0, 0, Vec::<Control>::new());
+            let ledgers = &mut self.ledgers;
             queue.advance(taken, &mut self.queued, |entry| match entry {
-                Entry::Data(_) => delivered += 1,
+                Entry::Data(data) => {
+                    delivered += 1;
+                    ledgers.book(data.topic, |of| of.delivered += 1);
+                }
                 Entry::Control { kind, .. } => controls.push(kind),
                 Entry::Piece(_) => pieces += 1,
                 Entry::Gone => {}
             });
-            self.counters.delivered += delivered;
             self.hot[slot as usize].sent += delivered;
             controls.into_iter().for_each(|kind| self.control_sent(slot, kind));
             self.pieces_sent(slot, pieces);

@@ -171,13 +171,12 @@ impl Shard {
         }
         self.forgive(slot);
         self.unsubscribe_all(slot);
-        let mut writer = self.writers.remove(slot as usize);
-        if let Some(queue) = &mut writer.outbound {
-            let abandoned = queue.clear(&mut self.queued);
-            self.counters.abandoned += abandoned;
-            writer.abandoned += abandoned;
+        if let Some(queue) = &mut self.writers[slot as usize].outbound {
+            let lost = queue.clear(&mut self.queued);
+            self.abandoned(slot, &lost);
             self.counters.blocked -= 1;
         }
+        let writer = self.writers.remove(slot as usize);
         let delivered = std::mem::replace(&mut self.hot[slot as usize], Hot::FREE).sent;
         self.heartbeats.remove(&slot);
         // What closed it first is why it ended.
@@ -209,8 +208,7 @@ impl Shard {
     /// What the slot owes in the log is abandoned.
     pub(super) fn forgive(&mut self, slot: Slot) {
         let debt = self.debts.take(slot);
-        self.abandoned(slot, debt.len() as u64);
-        debt.numbers().for_each(|number| self.log.forgive(number));
+        debt.numbers().for_each(|number| self.abandon(slot, number));
         self.debts.give_back(slot, debt);
     }
 

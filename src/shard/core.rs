@@ -5,7 +5,7 @@
 //! 1. Deliveries are handled in the order of the FIFO. A subscription holds from its answer on.
 //! 2. A connection gets its frames in that order, each once, or is closed; frames from outside the log come
 //!    after what the log still owes it, except pings and pongs.
-//! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times.
+//! 3. `routed = delivered + conflated + skipped + abandoned + pending` at all times, of each topic and of all.
 //! 4. Nothing here waits: a full socket gets a queue, a full queue its policy.
 //!
 //! What is to be done outside (tasks, sockets, requests to the sequencer) is left in `effects`, `leaves`, `exits`,
@@ -13,6 +13,7 @@
 
 use super::counters::Counters;
 use super::debts::Debts;
+use super::ledger::Ledgers;
 use super::log::Log;
 use super::outbound::Total;
 use super::replay::Replays;
@@ -29,7 +30,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Shard {
     pub(super) id: ShardId,
     pub(super) limits: Limits,
@@ -40,6 +41,7 @@ pub(crate) struct Shard {
     pub(super) log: Log,
     pub(super) queued: Total,
     pub(super) counters: Counters,
+    pub(crate) ledgers: Ledgers,
     pub(super) scratch: Vec<u8>,
     pub(super) sweep: super::sweep::Sweep,
     /// Sends so far, to spend a budget of them.
@@ -70,21 +72,7 @@ impl Shard {
             writers: Slab::with_capacity(slots),
             hot: Vec::with_capacity(slots),
             debts: Debts::new(slots),
-            topics: Topics::default(),
-            log: Log::default(),
-            queued: Total::default(),
-            counters: Counters::default(),
-            scratch: Vec::new(),
-            sweep: super::sweep::Sweep::default(),
-            sends: 0,
-            heartbeats: BTreeSet::new(),
-            replays: Replays::default(),
-            wildcards: Wildcards::default(),
-            next_generation: 0,
-            leaves: BTreeMap::new(),
-            exits: Vec::new(),
-            effects: Vec::new(),
-            ended: false,
+            ..Self::default()
         }
     }
 
@@ -121,6 +109,7 @@ impl Shard {
         }
         let number = self.log.append(message, encodings, slots.len() as u32);
         self.debts.owe(slots, number);
-        self.counters.routed += slots.len() as u64;
+        let count = slots.len() as u64;
+        self.ledgers.book(message.topic, |of| of.routed += count);
     }
 }

@@ -1,6 +1,7 @@
 //! What a shard counts: plain numbers, owned by the shard, copied to whoever asks.
 
 use super::core::Shard;
+use super::ledger::Ledger;
 use crate::protocol::close::Reason;
 
 /// A histogram over powers of two: bucket `n` counts values up to `2^n`.
@@ -35,19 +36,11 @@ pub(crate) struct Counters {
     pub(crate) opened: u64,
     /// Connections ended, total, by reason.
     pub(crate) dropped: [u64; Reason::COUNT],
-    /// Subscribers at each message's place in the FIFO, total.
-    pub(crate) routed: u64,
-    /// Deliveries whose last byte the kernel took, total.
-    pub(crate) delivered: u64,
-    /// Deliveries whose place a newer message of their topic took, total.
-    pub(crate) conflated: u64,
-    /// Deliveries taken back or left out behind a full socket, told by a gap, total.
-    pub(crate) skipped: u64,
-    /// Deliveries that died with their connection, total.
-    pub(crate) abandoned: u64,
-    /// Deliveries in the log or in queues now.
+    /// What became of all topics' deliveries.
+    pub(crate) account: Ledger,
+    /// Deliveries in the log or in queues now, counted there: what the account has left must be the same.
     pub(crate) pending: u64,
-    /// Messages of histories sent to who resumed or joined, total; no part of the account of deliveries.
+    /// Messages of histories sent to who resumed or joined, total; no part of the account.
     pub(crate) replayed: u64,
     /// Of these, those that began a snapshot.
     pub(crate) snapshots: u64,
@@ -76,7 +69,8 @@ impl Shard {
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             connections: self.writers.len() as u64,
-            pending: self.log.pending() + self.queued.deliveries,
+            account: self.ledgers.all(),
+            pending: self.log.pending().map(|(_, count)| count).sum::<u64>() + self.queued.deliveries,
             queued_frames: self.queued.frames as u64,
             queued_bytes: self.queued.bytes as u64,
             ..self.counters

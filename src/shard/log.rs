@@ -151,11 +151,11 @@ impl Log {
         self.frames[index].fanout -= 1;
     }
 
-    /// Lets go of every frame before `to`, which nobody may owe any more; returns how many deliveries they were.
-    pub(crate) fn cut(&mut self, to: u32) -> u64 {
+    /// Lets go of every frame before `to`, which nobody may owe any more; tells of each how many deliveries it was.
+    pub(crate) fn cut(&mut self, to: u32, mut delivered: impl FnMut(TopicId, u64)) {
         let count = to.wrapping_sub(self.base) as usize;
         if count == 0 {
-            return 0;
+            return;
         }
         for lane in &mut self.lanes {
             let end = lane.ends[count - 1];
@@ -176,12 +176,17 @@ impl Log {
             }
         }
         self.base = to;
-        self.frames.drain(..count).map(|frame| u64::from(frame.fanout)).sum()
+        self.frames.drain(..count).for_each(|frame| delivered(frame.topic, frame.fanout.into()));
     }
 
-    /// Deliveries owed by all slots together.
-    pub(crate) fn pending(&self) -> u64 {
-        self.frames.iter().map(|frame| u64::from(frame.fanout)).sum()
+    /// A topic's frames are another's from here on.
+    pub(crate) fn retag(&mut self, from: TopicId, to: TopicId) {
+        self.frames.iter_mut().filter(|frame| frame.topic == from).for_each(|frame| frame.topic = to);
+    }
+
+    /// Of each frame, its topic and how many deliveries it still is.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (TopicId, u64)> {
+        self.frames.iter().map(|frame| (frame.topic, frame.fanout.into()))
     }
 
     fn bytes(&self) -> usize {
@@ -209,6 +214,12 @@ mod tests {
         Message { topic: 0, name, seq, time_us: 0, is_image: false, payload: "x".repeat(len).into() }
     }
 
+    fn delivered(log: &mut Log, to: u32) -> u64 {
+        let mut sum = 0;
+        log.cut(to, |_, count| sum += count);
+        sum
+    }
+
     #[test]
     fn a_run_is_one_slice_and_numbers_outlive_cuts() {
         let mut log = Log::default();
@@ -216,10 +227,11 @@ mod tests {
         assert_eq!(log.slice(Encoding::Raw, Run { first: numbers[1], len: 2 }), b"\x81\x02xx\x81\x03xxx");
         assert_eq!(log.slice(Encoding::Combined, Run { first: numbers[0], len: 4 }), b"");
         log.forgive(numbers[0]);
-        assert_eq!(log.cut(numbers[2]), 3, "two frames for two slots, one of them forgiven once");
+        assert_eq!(delivered(&mut log, numbers[2]), 3, "two frames for two slots, one of them forgiven once");
         assert_eq!(log.slice(Encoding::Raw, Run { first: numbers[3], len: 1 }), b"\x81\x04xxxx");
-        assert_eq!(log.cut(log.head()), 4);
-        assert_eq!(log.pending(), 0);
+        let head = log.head();
+        assert_eq!(delivered(&mut log, head), 4);
+        assert_eq!(log.pending().count(), 0);
     }
 
     #[test]
@@ -232,7 +244,8 @@ mod tests {
         let held = log.hold(Encoding::Raw, large);
         assert_eq!(log.len_of(Encoding::Raw, large), held.bytes.len());
         assert_eq!(Rc::strong_count(&held), 2, "the log's own and ours");
-        log.cut(log.head());
+        let head = log.head();
+        assert_eq!(delivered(&mut log, head), 2);
         assert!(log.is_contiguous(Encoding::Raw) && log.bytes() == 0);
         assert_eq!(held.bytes.len(), FRAME_COPIED_BYTES_MAX + 5, "three bytes of header more than 125 need");
     }

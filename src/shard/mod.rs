@@ -1,7 +1,7 @@
 //! A shard: one thread, its connections, their subscriptions and what they are owed.
 //!
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
-//! (behind a full socket); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
+//! (behind a full socket); `ledger` (what became of it); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
 //! `sockets`, `discarded` (closing them), `register` (who came and went). Held by others: `directory`, `command`.
 
@@ -17,6 +17,7 @@ pub(crate) mod directory;
 mod discarded;
 pub(crate) mod driver;
 mod guests;
+pub(crate) mod ledger;
 mod log;
 pub(crate) mod outbound;
 mod overflow;

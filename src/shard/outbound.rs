@@ -113,7 +113,7 @@ pub(crate) struct Outbound {
     states: usize,
     index: HashMap<TopicId, Waiting>,
     /// Messages replaced by a newer one that the client has not been told of.
-    conflated: BTreeMap<TopicId, (TopicName, u64)>,
+    conflated: BTreeMap<TopicName, u64>,
     /// When the socket last took a byte.
     pub(crate) progress: Moment,
     /// True exactly when the client has been told that it is behind.
@@ -226,14 +226,14 @@ impl Outbound {
         let Some(waiting) = self.index.get_mut(&newer.topic) else { return Some(newer) };
         let Some(position) = waiting.oldest() else { return Some(newer) };
         waiting.bytes = newer.held.bytes.len();
-        self.conflated.entry(newer.topic).or_insert_with(|| (name.clone(), 0)).1 += 1;
+        *self.conflated.entry(name.clone()).or_default() += 1;
         self.put(self.at(position), Entry::Data(newer), total);
         None
     }
 
     /// How many messages of which topics were conflated since this was last asked.
-    pub(crate) fn take_conflated(&mut self) -> Vec<(TopicName, u64)> {
-        std::mem::take(&mut self.conflated).into_values().collect()
+    pub(crate) fn take_conflated(&mut self) -> BTreeMap<TopicName, u64> {
+        std::mem::take(&mut self.conflated)
     }
 
     /// Takes the oldest message of an indexed topic back; its number, and where it stood.
@@ -317,25 +317,42 @@ impl Outbound {
         }
     }
 
-    /// Lets every frame go that has not begun; returns how many of them were data.
-    pub(crate) fn abandon(&mut self, total: &mut Total) -> u64 {
-        let (before, begun) = (self.data, std::mem::take(&mut self.begun));
+    /// Lets every frame go that has not begun; returns each lost message's topic.
+    pub(crate) fn abandon(&mut self, total: &mut Total) -> Vec<TopicId> {
+        let begun = std::mem::take(&mut self.begun);
         let kept = if begun > 0 { self.entries.pop_front() } else { None };
         self.first += u64::from(kept.is_some());
-        while self.pop(total).is_some() {}
+        let lost = self.clear(total);
         if let Some(kept) = kept {
             self.entries.push_front(kept);
             self.first -= 1;
             self.begun = begun;
         }
-        (before - self.data) as u64
+        lost
     }
 
-    /// Lets everything go; returns how many frames were data.
-    pub(crate) fn clear(&mut self, total: &mut Total) -> u64 {
-        let data = self.data as u64;
-        while self.pop(total).is_some() {}
-        data
+    /// Lets everything go; returns each lost message's topic.
+    pub(crate) fn clear(&mut self, total: &mut Total) -> Vec<TopicId> {
+        let mut lost = Vec::with_capacity(self.data);
+        while let Some(entry) = self.pop(total) {
+            if let Entry::Data(data) = entry {
+                lost.push(data.topic);
+            }
+        }
+        lost
+    }
+
+    /// What waits of a topic is another's from here on, and stays as it is.
+    pub(crate) fn retag(&mut self, from: TopicId, to: TopicId) {
+        self.settle(from);
+        for entry in &mut self.entries {
+            match entry {
+                Entry::Data(Data { topic, .. }) | Entry::Piece(Portion { topic, .. }) if *topic == from => {
+                    *topic = to;
+                }
+                _ => {}
+            }
+        }
     }
 
     fn pop(&mut self, total: &mut Total) -> Option<Entry> {
@@ -503,7 +520,7 @@ mod tests {
         }
         assert_eq!(queues[0].bytes(), 100 + ENTRY_BYTES);
         assert_eq!(total, Total { frames: 2, deliveries: 2, bytes: 100 + 2 * ENTRY_BYTES });
-        assert_eq!(queues[0].clear(&mut total), 1);
+        assert_eq!(queues[0].clear(&mut total), [0]);
         assert_eq!(total.bytes, 100 + ENTRY_BYTES);
         queues[1].advance(100, &mut total, |entry| assert!(matches!(entry, Entry::Data(_))));
         assert_eq!(total, Total::default());
@@ -516,11 +533,27 @@ mod tests {
         let mut queue = Outbound::new(Moment::default());
         queue.push(event(&frame, 1), 1, &mut total);
         queue.push(event(&frame, 2), 0, &mut total);
-        assert_eq!(queue.abandon(&mut total), 1);
+        assert_eq!(queue.abandon(&mut total), [0]);
         assert_eq!(written(&queue), b"bcd");
         queue.advance(3, &mut total, drop);
         assert!(queue.is_empty());
         assert_eq!(total, Total::default());
+    }
+
+    /// Proves: what waits of a topic that is no more is nobody's: the next owner of its id finds nothing to replace.
+    #[test]
+    fn what_is_anothers_keeps_its_place_and_is_not_replaced() {
+        let mut total = Total::default();
+        let mut queue = Outbound::new(Moment::default());
+        let name = TopicName::try_from("quote").unwrap();
+        queue.push(Entry::Data(data(&held(b"a"), 5, 1, Class::State)), 0, &mut total);
+        queue.push(event(&held(b"-"), 1), 0, &mut total);
+        queue.retag(5, 6);
+        let newer = queue.conflate(data(&held(b"b"), 5, 1, Class::State), &name, &mut total);
+        queue.push(Entry::Data(newer.expect("nothing waits of it")), 0, &mut total);
+        assert_eq!(written(&queue), b"a-b");
+        assert_eq!(queue.clear(&mut total), [6, 0, 5]);
+        assert_eq!((total, queue.index.len()), (Total::default(), 0));
     }
 
     #[test]
@@ -550,7 +583,7 @@ mod tests {
         queue.push(Entry::Data(newer), 0, &mut total);
         assert!(queue.conflate(state(b"d", 4), &name, &mut total).is_none());
         assert_eq!(written(&queue), b"bb-d");
-        assert_eq!(queue.take_conflated(), [(name, 2)]);
+        assert_eq!(queue.take_conflated(), [(name, 2)].into());
         queue.advance(3, &mut total, drop);
         assert!(queue.is_patient());
         queue.advance(1, &mut total, drop);

@@ -30,8 +30,7 @@ impl Shard {
         let terms = self.terms(frame.topic);
         if self.writers.get(slot as usize).is_some_and(|writer| writer.is_guest_of(frame.topic)) {
             // It was routed before the subscriber had to start again.
-            self.log.forgive(number);
-            self.skipped(slot, 1);
+            self.skip(slot, number);
             return false;
         }
         if self.hot[slot as usize].state == State::Blocked && !self.fits(slot, frame.topic, terms, len) {
@@ -54,8 +53,7 @@ impl Shard {
                     }
                 }
                 self.tell_gap(slot, frame.topic, None, (frame.seq, frame.seq));
-                self.log.forgive(number);
-                self.skipped(slot, 1);
+                self.skip(slot, number);
             }
             Verdict::Close { last } => {
                 self.close_slow(slot, frame.topic, last, now, sockets);
@@ -63,8 +61,7 @@ impl Shard {
             }
             Verdict::Resync => {
                 self.start_again(slot, frame.topic, frame.seq);
-                self.log.forgive(number);
-                self.skipped(slot, 1);
+                self.skip(slot, number);
             }
         }
         false
@@ -93,13 +90,19 @@ impl Shard {
         let Some(queue) = &mut self.writers[slot as usize].outbound else { return false };
         let Some((seq, position)) = queue.take_back(topic, &mut self.queued) else { return false };
         self.tell_gap(slot, topic, Some(position), (seq, seq));
-        self.skipped(slot, 1);
+        self.skipped(slot, topic);
         true
     }
 
-    fn skipped(&mut self, slot: Slot, count: u64) {
-        self.counters.skipped += count;
-        self.writers[slot as usize].skipped += count;
+    /// Leaves out a frame of the log.
+    fn skip(&mut self, slot: Slot, number: u32) {
+        self.log.forgive(number);
+        self.skipped(slot, self.log.frame(number).topic);
+    }
+
+    fn skipped(&mut self, slot: Slot, topic: TopicId) {
+        self.ledgers.book(topic, |of| of.skipped += 1);
+        self.writers[slot as usize].skipped += 1;
     }
 
     fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {
@@ -139,7 +142,7 @@ impl Shard {
             && let Some((taken_back, _)) = queue.take_back(topic, &mut self.queued)
         {
             first_lost = first_lost.min(taken_back);
-            self.skipped(slot, 1);
+            self.skipped(slot, topic);
         }
         self.resync(slot, topic, first_lost - 1);
     }
@@ -148,8 +151,8 @@ impl Shard {
     fn drop_queue(&mut self, slot: Slot) {
         self.forgive(slot);
         if let Some(queue) = &mut self.writers[slot as usize].outbound {
-            let abandoned = queue.abandon(&mut self.queued);
-            self.abandoned(slot, abandoned);
+            let lost = queue.abandon(&mut self.queued);
+            self.abandoned(slot, &lost);
         }
     }
 

@@ -294,24 +294,25 @@ impl Shard {
 
     /// Something about a topic has changed; who is live on it is told in its place among the messages.
     pub(super) fn news(&mut self, news: &News, now: Moment, sockets: &mut impl Sockets) {
-        let Some(topic) = self.topics.get_mut(news.topic) else { return };
-        let text = match news.change {
-            Change::Retired => return self.retired(news.topic, now, sockets),
-            Change::Terms(terms) => {
+        let text = match (news.change, self.topics.get_mut(news.topic)) {
+            (Change::Retired, _) => return self.retired(news.topic, now, sockets),
+            (_, None) => return,
+            (Change::Terms(terms), Some(topic)) => {
                 topic.terms = terms;
                 return;
             }
-            Change::Epoch { epoch, seq } => {
+            (Change::Epoch { epoch, seq }, Some(topic)) => {
                 (topic.epoch, topic.seq) = (epoch, seq);
                 reply::new_epoch(&topic.name, epoch, seq)
             }
-            Change::Skip { from, to } => {
+            (Change::Skip { from, to }, Some(topic)) => {
                 topic.seq = to;
                 reply::gap(&topic.name, from, to, "publisher")
             }
         };
         let bytes = frame::text(&text);
-        for slot in topic.slots().to_vec() {
+        let topic = self.topics.get_mut(news.topic);
+        for slot in topic.map(|topic| topic.slots().to_vec()).unwrap_or_default() {
             self.pay(slot, now, sockets);
             self.fix_in_place(slot, news.topic);
             self.control(slot, bytes.clone(), Control::Notice, now, sockets);

@@ -136,7 +136,7 @@ fn what_is_published_between_two_pieces_comes_once_and_in_its_place() {
     scene.publish_numbers(611..=612);
     scene.assert_read(id, &numbers(1..=612));
     assert_eq!(scene.shard.counters().replayed, 610);
-    assert_eq!(scene.shard.counters().routed, 2);
+    assert_eq!(scene.shard.counters().account.routed, 2);
 }
 
 /// The next piece is asked for when the kernel has the last, not before.
@@ -217,7 +217,7 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     scene.leave();
     assert_eq!(scene.shard.counters().subscriptions, 0);
     scene.publish_numbers(602..=602);
-    assert_eq!(scene.shard.counters().routed, 1, "the sequencer knows that nobody is left");
+    assert_eq!(scene.shard.counters().account.routed, 1, "the sequencer knows that nobody is left");
 }
 
 /// While one replay is under way another subscription waits its turn: a connection is sent one answer's pieces at a time.

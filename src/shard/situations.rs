@@ -2,11 +2,11 @@
 //! Each test is a situation; thousands of random ones are played by `simulation`.
 
 use super::core::Shard;
-use super::outbound::Control;
+use super::outbound::{Control, Entry};
 use super::writer::Effect;
 use crate::clock::Moment;
 use crate::config::Rule;
-use crate::ids::{ConnectionId, Slot};
+use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::limits::{LOG_BYTES_MAX, Limits};
 use crate::message::{Encoding, frame};
 use crate::protocol::class::Class;
@@ -19,8 +19,26 @@ use crate::sequencer::request::{Now, Request};
 use crate::sequencer::rules::Rules;
 use crate::simulation::reading::texts;
 use crate::simulation::scene::{Script, imbalance};
+use std::collections::BTreeMap;
 
 const NOW: Moment = Moment::from_micros(1_000_000);
+
+impl Shard {
+    /// Deliveries of each topic that wait in the log and in queues, counted one by one.
+    pub(crate) fn waits(&self) -> (BTreeMap<TopicId, u64>, BTreeMap<TopicId, u64>) {
+        let (mut in_log, mut in_queues) = (BTreeMap::new(), BTreeMap::new());
+        for (topic, count) in self.log.pending() {
+            *in_log.entry(topic).or_default() += count;
+        }
+        let queues = self.writers.iter().filter_map(|(_, writer)| writer.outbound.as_ref());
+        for (entry, _) in queues.flat_map(|queue| queue.iter()) {
+            if let Entry::Data(data) = entry {
+                *in_queues.entry(data.topic).or_default() += 1;
+            }
+        }
+        (in_log, in_queues)
+    }
+}
 
 /// A sequencer and a shard, wired, with scripted sockets.
 struct Scene {
@@ -231,7 +249,7 @@ fn a_state_subscriber_that_fell_behind_gets_the_newest() {
     assert!(scene.shard.drain(id.slot, NOW, &mut scene.sockets));
     let (texts, close) = scene.read(id.slot);
     assert_eq!(texts, ["1", "2", "100", r#"{"event":"caught_up","conflated":{"s":97}}"#]);
-    assert_eq!((close, scene.shard.counters().conflated), (None, 97));
+    assert_eq!((close, scene.shard.counters().account.conflated), (None, 97));
     scene.assert_balanced();
 }
 
@@ -254,7 +272,7 @@ fn a_best_effort_subscriber_that_fell_behind_is_told_what_it_missed() {
     let gap = r#"{"event":"gap","topic":"o","from":3,"to":17,"reason":"slow"}"#;
     let (slow, caught_up) = (r#"{"event":"slow","behind":3}"#, r#"{"event":"caught_up","conflated":{}}"#);
     assert_eq!(texts, ["1", "2", slow, gap, "18", "19", "20", caught_up]);
-    assert_eq!((close, scene.shard.counters().skipped), (None, 15));
+    assert_eq!((close, scene.shard.counters().account.skipped), (None, 15));
     scene.assert_balanced();
 }
 

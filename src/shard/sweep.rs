@@ -132,7 +132,8 @@ impl Shard {
     /// Cuts what the sweep has paid: all that was there when it began, and what came since if nobody owes it.
     pub(crate) fn end_sweep(&mut self) {
         let paid = if self.debts.is_clear() { self.log.head() } else { self.sweep.head };
-        self.counters.delivered += self.log.cut(paid);
+        let ledgers = &mut self.ledgers;
+        self.log.cut(paid, |topic, count| ledgers.book(topic, |of| of.delivered += count));
     }
 
     /// Frames that joined the log since the last sweep began.

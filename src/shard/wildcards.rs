@@ -10,6 +10,7 @@
 //! What the sequencer must be told of patterns that ended is left in `unwatched`.
 
 use super::core::Shard;
+use super::ledger::DEPARTED;
 use super::outbound::Portion;
 use super::writer::{Sockets, Writer};
 use crate::clock::Moment;
@@ -219,8 +220,8 @@ impl Shard {
 
     /// A topic is no more. Those who have it here have it by patterns: what they are owed of it is theirs still.
     pub(super) fn retired(&mut self, topic: TopicId, now: Moment, sockets: &mut impl Sockets) {
-        let Some(name) = self.topics.get(topic).map(|topic| topic.name.clone()) else { return };
-        for slot in self.wildcards.slots_of(name.as_str()) {
+        let name = self.topics.get(topic).map(|topic| topic.name.clone());
+        for slot in name.map(|name| self.wildcards.slots_of(name.as_str())).unwrap_or_default() {
             self.pay(slot, now, sockets);
             let wild = self.writers.get_mut(slot as usize).and_then(|writer| writer.wild.as_mut());
             if wild.is_some_and(|wild| wild.matched.remove(&topic)) {
@@ -228,6 +229,12 @@ impl Shard {
                 self.ask(slot);
             }
         }
+        if self.ledgers.of(topic).pending() > 0 {
+            self.log.retag(topic, DEPARTED);
+            let queues = self.writers.iter_mut().filter_map(|(_, writer)| writer.outbound.as_mut());
+            queues.for_each(|queue| queue.retag(topic, DEPARTED));
+        }
+        self.ledgers.close(topic);
     }
 }
 
@@ -329,7 +336,7 @@ mod tests {
         let counters = scene.places[0].shard.counters();
         publish(&mut scene, "a", "2", false);
         publish(&mut scene, "b", "2", false);
-        assert_eq!((counters.subscriptions, scene.places[0].shard.counters().routed), (0, counters.routed));
+        assert_eq!((counters.subscriptions, scene.places[0].shard.counters().account), (0, counters.account));
     }
 
     /// The images of 600 topics come in pieces, one after the other; what is published meanwhile comes once, behind

@@ -5,9 +5,11 @@
 //! that still does, and printed with its seed. `STENTOR_SEEDS=10000 STENTOR_STEPS=1000 cargo test --release --lib
 //! simulation` plays more and longer ones; `STENTOR_SEED=7` plays one.
 
+mod accounts;
 mod operation;
 mod oracle;
 pub(crate) mod reading;
+mod retirements;
 pub(crate) mod scene;
 mod shrink;
 mod view;

@@ -1,6 +1,7 @@
 //! The naive, obviously right model: every client has a list of the numbers it is to get of each topic, and what
 //! its socket took is held against that after every step.
 
+use super::accounts::Accounts;
 use super::operation::Operation;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
@@ -10,7 +11,7 @@ use super::view::{
 use crate::config::{Rule, Snapshot};
 use crate::ids::ConnectionId;
 use crate::limits::{ENTRY_BYTES, Limits};
-use crate::message::frame;
+use crate::message::{Message, frame};
 use crate::protocol::class::Class;
 use crate::protocol::close::Reason;
 use crate::protocol::operation::{OpId, Since, Wish};
@@ -125,6 +126,7 @@ pub(super) struct Oracle {
     /// The newest message of each topic that each shard has taken.
     taken: [BTreeMap<String, u64>; 2],
     clients: Vec<Client>,
+    accounts: Accounts,
     totals: Totals,
 }
 
@@ -155,6 +157,7 @@ impl Oracle {
             promises: Default::default(),
             taken: Default::default(),
             clients: Vec::new(),
+            accounts: Accounts::default(),
             totals: Totals::default(),
         }
     }
@@ -197,7 +200,7 @@ impl Oracle {
             self.settle()?;
         }
         let open: Vec<_> = self.clients.iter().map(|client| client.id).collect();
-        self.read()?;
+        self.check()?;
         for client in &self.clients {
             let place = &self.scene.places[usize::from(client.id.shard)];
             if client.closed || !open.contains(&client.id) || !place.shard.is_here(client.id) {
@@ -218,10 +221,10 @@ impl Oracle {
             ensure(left == (0, 0, 0, 0), || format!("left behind: {left:?}"))?;
             let (slow, unsynced) = (Reason::SlowConsumer as usize, Reason::CannotResume as usize);
             self.totals.add(&Totals {
-                delivered: counters.delivered,
-                conflated: counters.conflated,
-                skipped: counters.skipped,
-                abandoned: counters.abandoned,
+                delivered: counters.account.delivered,
+                conflated: counters.account.conflated,
+                skipped: counters.account.skipped,
+                abandoned: counters.account.abandoned,
                 slow: counters.dropped[slow],
                 unsynced: counters.dropped[unsynced],
                 replayed: counters.replayed,
@@ -399,6 +402,7 @@ impl Oracle {
                         format!("{} after {taken} of {}", message.seq, message.name)
                     })?;
                     *taken = message.seq;
+                    self.owe(shard, message)?;
                 }
                 Delivery::Subscribed(answer) => self.expect(answer)?,
                 Delivery::Unsubscribed(answer) => self.expect_no_more(shard, answer),
@@ -407,6 +411,27 @@ impl Oracle {
             self.scene.deliver(shard, delivery);
         }
         Ok(())
+    }
+
+    /// Who of a shard's clients is live on a topic is routed the message.
+    fn owe(&mut self, shard: usize, message: &Message) -> Verdict {
+        let core = &self.scene.places[shard].shard;
+        let name = message.name.as_str();
+        let mut routed = 0;
+        for client in self.clients.iter_mut().filter(|client| usize::from(client.id.shard) == shard) {
+            let slot = client.id.slot;
+            let is_open = core.is_here(client.id) && !core.is_closing(slot);
+            let view = client.topics.get_mut(name).filter(|view| is_open && view.is_live());
+            if let Some(view) = view.filter(|_| !core.is_guest(slot, message.topic)) {
+                view.owed.insert(message.seq);
+                routed += 1;
+            }
+        }
+        if routed == 0 {
+            Ok(())
+        } else {
+            self.accounts.routed(shard, name, (message.topic, kind(name).class), routed)
+        }
     }
 
     fn client(&mut self, id: ConnectionId) -> Option<&mut Client> {
@@ -483,7 +508,8 @@ impl Oracle {
     fn check(&mut self) -> Verdict {
         self.read()?;
         let limits = &self.limits;
-        for place in &self.scene.places {
+        for (at, place) in self.scene.places.iter().enumerate() {
+            self.accounts.check(at, &place.shard)?;
             let counters = place.shard.counters();
             if let Some(says) = imbalance(&counters) {
                 return Err(says);
@@ -530,6 +556,9 @@ impl Oracle {
                             && pad.bytes().all(|byte| byte == b'x');
                         ensure(is_whole, || says(format!("{topic} {number} with other bytes")))?;
                         let view = client.topics.entry(topic.clone()).or_default();
+                        if view.owed.remove(&number) {
+                            self.accounts.delivered(client.id.shard.into(), &topic).map_err(says)?;
+                        }
                         came(view, &topic, number, &self.images[topic.as_str()]).map_err(says)?;
                     }
                 }

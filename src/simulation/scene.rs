@@ -161,7 +161,6 @@ impl Scene {
 
 /// What is wrong with a shard's account.
 pub(crate) fn imbalance(counters: &Counters) -> Option<String> {
-    let ends = counters.delivered + counters.conflated + counters.skipped + counters.abandoned;
-    let accounted = ends + counters.pending;
-    (counters.routed != accounted).then(|| format!("{accounted} accounted for: {counters:?}"))
+    let left = counters.account.pending();
+    (left != counters.pending).then(|| format!("{left} should be pending: {counters:?}"))
 }

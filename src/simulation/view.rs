@@ -4,7 +4,7 @@ use crate::config::Snapshot;
 use crate::protocol::class::Class;
 use crate::protocol::close::CloseCode;
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(super) type Verdict = Result<(), String>;
 
@@ -68,6 +68,8 @@ pub(super) struct View {
     pub(super) acked: usize,
     /// Numbers left out that it has not been told of.
     pub(super) untold: i64,
+    /// Numbers routed to it that have not come, and that it has not been told of.
+    pub(super) owed: BTreeSet<u64>,
 }
 
 impl View {
@@ -134,6 +136,7 @@ pub(super) fn came(view: &mut View, topic: &str, number: u64, images: &[u64]) ->
     }
     if topic.class == Class::State {
         view.untold += view.pass_until(number);
+        view.owed = view.owed.split_off(&number);
     }
     let next = view.next();
     ensure(next == Some(number), || format!("{} {number} instead of {next:?}: {view:?}", topic.name))?;
@@ -180,6 +183,7 @@ pub(super) fn told(topics: &mut BTreeMap<String, View>, event: &Value) -> Verdic
             let next = view.next();
             ensure(next == Some(from), || format!("{event} instead of {next:?}: {view:?}"))?;
             view.pass_until(to + 1);
+            view.owed.retain(|number| !(from..=to).contains(number));
             ensure(view.last == to, || format!("{event} names what was never to come: {view:?}"))?;
             // What follows may begin with a snapshot, from before the end of the gap.
             let begins = event["reason"] == "evicted" || kind(topic).class == Class::Delta;
