@@ -179,6 +179,7 @@ async fn topics_are_listed_with_their_heads_and_subscribers() {
         server.publish("a/b", n.to_string()).await;
         server.publish("unheard", n.to_string()).await;
     }
+    server.until_metric("stentor_delivered_total", &[], 9.0).await;
     let mut expected = vec![("a/b", 3, 3), ("quiet", 0, 1), ("unheard", 3, 0)];
     check_topics(&server, &expected).await;
     clients.pop();
@@ -387,6 +388,58 @@ async fn what_was_routed_is_accounted_for() {
     server.until_metric("stentor_pending", &[], 0.0).await;
     check_books(&server, 12.0).await;
     assert!(server.metric("stentor_abandoned_total", &[]).await > 0.0);
+}
+
+/// Proves: the books balance for each topic too, on all shards together, also when everybody has left; and the topics
+/// together are what the shards have counted.
+/// Method: two topics with other subscribers each; one of them reads nothing, and is closed with its queue full.
+#[tokio::test]
+async fn what_was_routed_is_accounted_for_by_topic() {
+    let server = TestServer::start();
+    let mut both = server.connect("/stream?streams=big/q%22t").await;
+    let mut small = server.connect("/ws/q%22t").await;
+    let stalled = server.raw_upgraded("/ws/big").await;
+    for n in 0..6 {
+        server.publish("big", "x".repeat(1 << 20)).await;
+        server.publish("q\"t", n.to_string()).await;
+        both.next_text("a big message").await;
+        both.next_text("a small message").await;
+        assert_eq!(small.next_text("a small message").await, n.to_string());
+    }
+    let waiting = server.get("/topics/big").await.json();
+    assert!(waiting["pending"].as_u64().is_some_and(|pending| pending > 0), "{waiting}");
+    let id = id_of(&server, "/ws/big").await;
+    assert_eq!(server.delete(&format!("/connections/{id}")).await.status, 204);
+    drop(stalled);
+    both.close().await;
+    small.close().await;
+    server.until_metric("stentor_connections", &[], 0.0).await;
+
+    let of = |topic: &Value| {
+        let term = |name: &str| topic[name].as_u64().expect(name);
+        ["routed", "delivered", "conflated", "skipped", "abandoned", "pending"].map(term)
+    };
+    let [routed, delivered, conflated, skipped, abandoned, pending] =
+        of(&server.get("/topics/big").await.json());
+    assert_eq!((routed, conflated, skipped, pending), (12, 0, 0, 0));
+    assert_eq!(delivered + abandoned, 12);
+    assert!(delivered >= 6 && abandoned > 0, "{delivered} delivered, {abandoned} abandoned");
+    let listed = server.get("/topics?prefix=q").await.json();
+    assert_eq!(of(&listed["topics"][0]), [12, 12, 0, 0, 0, 0], "{listed}");
+
+    let without = server.get("/metrics").await.text();
+    assert!(!without.contains("stentor_topic_"), "names are unbounded, and nobody asked");
+    let text = server.get("/metrics?topics=").await.text();
+    for (name, big) in [("routed_total", 12), ("delivered_total", delivered), ("abandoned_total", abandoned)]
+    {
+        let of_topic = |label: &str| sum_of_series(&text, &format!("stentor_topic_{name}"), &[label]);
+        assert_eq!(of_topic(r#"topic="big""#), Some(big as f64), "{name}");
+        let all = sum_of_series(&text, &format!("stentor_{name}"), &[]);
+        assert_eq!(of_topic("topic="), all, "{name}: what topics have counted is what shards have");
+    }
+    let one = server.get("/metrics?topics=q%22").await.text();
+    assert_eq!(sum_of_series(&one, "stentor_topic_routed_total", &[]), Some(12.0));
+    assert!(one.contains(r#"stentor_topic_pending{topic="q\"t"} 0"#), "a quote in a name is escaped: {one}");
 }
 
 async fn check_books(server: &TestServer, routed: f64) {

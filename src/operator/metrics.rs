@@ -1,12 +1,14 @@
 //! `GET /metrics`: the counters of all owners as Prometheus reads them (OpenMetrics text).
 
+use super::topics::{TOPICS, TopicLine};
 use super::{Operator, Problem};
 use crate::ids::ShardId;
 use crate::protocol::close::Reason;
 use crate::sequencer::request::{Question, SequencerCounters};
 use crate::shard::command::Command;
 use crate::shard::counters::{Counters, Powers};
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
@@ -14,14 +16,29 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response, Problem> {
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    /// Topics whose names begin so are told of one by one; none without it, since names are unbounded.
+    topics: Option<String>,
+}
+
+pub(super) async fn metrics(
+    State(operator): State<Operator>,
+    query: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(asked) = query.map_err(|error| Problem::bad_request("bad_request", error.body_text()))?;
+    let mut snapshot = Snapshot::take(&operator).await?;
+    if let Some(prefix) = asked.topics {
+        snapshot.topics = operator.topics(prefix, TOPICS).await?;
+    }
     let mut registry = Registry::with_prefix("stentor");
-    registry.register_collector(Box::new(Snapshot::take(&operator).await?));
+    registry.register_collector(Box::new(snapshot));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| Problem::silent())?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
@@ -32,6 +49,7 @@ pub(super) async fn metrics(State(operator): State<Operator>) -> Result<Response
 pub(super) struct Snapshot {
     sequencer: SequencerCounters,
     shards: Vec<(ShardId, Counters)>,
+    topics: Vec<TopicLine>,
 }
 
 /// Name, help, whether it only grows, value.
@@ -81,6 +99,20 @@ const SHARD: &[Of<Counters>] = &[
     ("outbound_bytes", "Bytes in outbound queues now, each frame once", false, |c| c.queued_bytes),
 ];
 
+/// The catalogue: what is told of each topic that was asked for, labelled with it.
+const TOPIC: &[Of<TopicLine>] = &[
+    ("topic_routed", "Subscribers at each message's place, of one topic", true, |t| t.account.routed),
+    ("topic_delivered", "Deliveries of one topic whose last byte the kernel took", true, |t| {
+        t.account.delivered
+    }),
+    ("topic_conflated", "Deliveries of one topic that gave way to a newer one", true, |t| {
+        t.account.conflated
+    }),
+    ("topic_skipped", "Deliveries of one topic taken back or left out", true, |t| t.account.skipped),
+    ("topic_abandoned", "Deliveries of one topic that died with a connection", true, |t| t.account.abandoned),
+    ("topic_pending", "Deliveries of one topic in logs and in queues now", false, |t| t.pending),
+];
+
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (name, help, grows, value) in SEQUENCER {
@@ -92,6 +124,13 @@ impl Collector for Snapshot {
             for (shard, counters) in &self.shards {
                 let labels = [("shard", shard.to_string())];
                 put(&mut metric.encode_family(&labels)?, *grows, value(counters))?;
+            }
+        }
+        for (name, help, grows, value) in TOPIC.iter().filter(|_| !self.topics.is_empty()) {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind(*grows))?;
+            for line in &self.topics {
+                let labels = [("topic", line.report.topic.as_str())];
+                put(&mut metric.encode_family(&labels)?, *grows, value(line))?;
             }
         }
         let help = "Connections that ended, by reason";
@@ -112,10 +151,11 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
-    /// Asks all owners.
+    /// Asks all owners, of no topic in particular.
     pub(super) async fn take(operator: &Operator) -> Result<Self, Problem> {
         let sequencer = operator.ask(Question::Counters).await?;
-        Ok(Self { sequencer, shards: operator.ask_shards(Command::Counters).await? })
+        let shards = operator.ask_shards(Command::Counters).await?;
+        Ok(Self { sequencer, shards, topics: Vec::new() })
     }
 
     /// The same names and values as an object, what shards count summed over all of them, and then of each.

@@ -146,16 +146,11 @@ impl Sequencer {
     pub(super) fn answer(&mut self, question: Question) {
         match question {
             Question::Topics { prefix, limit, reply } => {
-                let named = self
-                    .topics
-                    .iter()
-                    .map(|(_, topic)| topic)
-                    .filter(|topic| topic.name.as_str().starts_with(&prefix));
-                reply.send(named.take(limit).map(|topic| self.report(topic)).collect());
+                let named = self.topics.iter().filter(|(_, topic)| topic.name.as_str().starts_with(&prefix));
+                reply.send(named.take(limit).filter_map(|(id, _)| self.report(id)).collect());
             }
             Question::Topic { name, reply } => {
-                let topic = self.topics.id(&name).and_then(|id| self.topics.get(id));
-                reply.send(topic.map(|topic| self.report(topic)));
+                reply.send(self.topics.id(&name).and_then(|id| self.report(id)));
             }
             Question::Busiest { limit, reply } => reply.send(self.busiest(limit)),
             Question::IsWanted { topic, reply } => reply.send(self.topics.is_wanted(topic)),
@@ -171,14 +166,16 @@ impl Sequencer {
         }
     }
 
-    pub(super) fn report(&self, topic: &Topic) -> TopicReport {
-        TopicReport {
+    pub(super) fn report(&self, id: TopicId) -> Option<TopicReport> {
+        let topic = self.topics.get(id)?;
+        Some(TopicReport {
+            id,
             topic: topic.name.clone(),
             class: topic.charter.terms.class,
             epoch: topic.epoch.to_string(),
             seq: topic.seq,
             subscribers: topic.subscribers() + self.topics.watchers(&topic.name),
-        }
+        })
     }
 }
 

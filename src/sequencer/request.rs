@@ -177,6 +177,8 @@ pub(crate) enum Question {
 /// A topic as the operator sees it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct TopicReport {
+    #[serde(skip)]
+    pub(crate) id: TopicId,
     pub(crate) topic: TopicName,
     pub(crate) class: Class,
     pub(crate) epoch: String,

@@ -24,7 +24,7 @@ impl Sequencer {
             busy.truncate(limit);
         }
         busy.sort_unstable_by_key(|(messages, id)| (Reverse(*messages), *id));
-        let report = |(messages, id)| Some(Busy { report: self.report(self.topics.get(id)?), messages });
+        let report = |(messages, id)| Some(Busy { report: self.report(id)?, messages });
         busy.into_iter().filter_map(report).collect()
     }
 }

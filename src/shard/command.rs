@@ -2,14 +2,16 @@
 
 use crate::clock::Moment;
 use crate::door::admission::Admitted;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, TopicId};
 use crate::mailbox::Weigh;
 use crate::sequencer::request::Reply;
 use crate::shard::connections::ConnectionReport;
 use crate::shard::counters::Counters;
+use crate::shard::ledger::Ledger;
 use crate::shard::register::Visitor;
 use serde::Serialize;
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// See the module.
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Disconnect { id: ConnectionId, reply: Reply<bool> },
     /// What has been counted.
     Counters(Reply<Counters>),
+    /// What has been counted of these topics, in their order.
+    Ledgers { topics: Arc<[TopicId]>, reply: Reply<Vec<Ledger>> },
     /// Tell everybody that the server goes down, then close one kind of connections over some time.
     Drain(Drain),
 }

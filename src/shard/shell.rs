@@ -392,6 +392,10 @@ impl Shell {
                 counters.inbox_frames = self.handle.inbox.len() as u64;
                 reply.send(counters);
             }
+            Command::Ledgers { topics, reply } => {
+                let ledgers = &self.core.borrow().ledgers;
+                reply.send(topics.iter().map(|topic| ledgers.of(*topic)).collect());
+            }
             Command::Disconnect { id, reply } => {
                 let reason = Reason::Operator;
                 let was_here = self.with(|core, sockets| {
