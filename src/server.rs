@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::config::{Settings, differing};
-use crate::door;
+use crate::door::{self, entrances::Entrances};
 use crate::error::{ReloadError, StartError};
 use crate::limits::SLOTS_RESERVED_MAX;
 use crate::mailbox::{Mailbox, Sleeper};
@@ -34,6 +34,7 @@ const CLOSE_SPACING: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Server {
     websocket: SocketAddr,
+    tcp: Option<SocketAddr>,
     operator: SocketAddr,
     publisher: Publisher,
     directory: Arc<Directory>,
@@ -65,6 +66,12 @@ impl Builder {
     /// Where WebSocket clients connect; port 0 takes any free one.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.settings.listen = address;
+        self
+    }
+
+    /// Where TCP clients connect; port 0 takes any free one.
+    pub fn tcp(mut self, address: SocketAddr) -> Self {
+        self.settings.tcp = Some(address);
         self
     }
 
@@ -100,6 +107,11 @@ impl Server {
         self.websocket
     }
 
+    /// The address TCP clients connect to, where there is one.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp
+    }
+
     /// The address of the operator's HTTP.
     pub fn operator_address(&self) -> SocketAddr {
         self.operator
@@ -123,6 +135,7 @@ impl Server {
         }
         let settings = Arc::new(settings);
         let websocket = bind(settings.listen)?;
+        let tcp = settings.tcp.map(bind).transpose()?;
         let operator = bind(settings.admin)?;
         let limits = &settings.limits;
 
@@ -155,6 +168,7 @@ impl Server {
         // From here on a drop ends what runs: the sequencer, told to, ends the shards.
         let mut server = Self {
             websocket: websocket.local_addr()?,
+            tcp: tcp.as_ref().map(TcpListener::local_addr).transpose()?,
             operator: operator.local_addr()?,
             publisher,
             directory,
@@ -176,21 +190,22 @@ impl Server {
                 let _ = end.send(());
             })?;
         }
-        server.open(websocket, operator, connections_max)?;
+        server.open((websocket, tcp), operator, connections_max)?;
         Ok(server)
     }
 
     /// Opens the doors and the operator's port.
     fn open(
         &mut self,
-        websocket: TcpListener,
+        (websocket, tcp): (TcpListener, Option<TcpListener>),
         operator: TcpListener,
         connections_max: usize,
     ) -> io::Result<()> {
         let doors = runtime("door", self.settings.door_count())?;
-        let listener = listen_on(&doors, websocket)?;
+        let tcp = tcp.map(|tcp| listen_on(&doors, tcp)).transpose()?;
+        let entrances = Entrances { websocket: listen_on(&doors, websocket)?, tcp };
         let (directory, settings) = (self.directory.clone(), self.settings.clone());
-        doors.spawn(door::accept(listener, directory, settings, connections_max, self.stopping.subscribe()));
+        doors.spawn(door::accept(entrances, directory, settings, connections_max, self.stopping.subscribe()));
         self.doors = Some(doors);
 
         let control = runtime("control", 1)?;

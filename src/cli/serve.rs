@@ -26,6 +26,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
+    /// Where TCP clients connect, with length-prefixed frames [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    tcp: Option<String>,
+
     /// Where the operator's HTTP listens [default: 127.0.0.1:7480]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -60,6 +64,7 @@ impl SettingsArgs {
         }
         let flags = [
             ("--listen", "listen", &self.listen),
+            ("--tcp", "tcp", &self.tcp),
             ("--admin", "admin", &self.admin),
             ("--shards", "shards", &self.shards),
             ("--io", "flush.io", &self.io),
@@ -95,6 +100,9 @@ pub(crate) fn start(args: &ServeArgs) -> Result<Server, Failure> {
         error => Failure::run(error.to_string()),
     })?;
     tell(&format!("listening on ws://{}", server.websocket_address()));
+    if let Some(address) = server.tcp_address() {
+        tell(&format!("listening on tcp://{address}"));
+    }
     tell(&format!("operator on http://{}", server.operator_address()));
     Ok(server)
 }

@@ -3,6 +3,7 @@
 //! A setting has one name everywhere: `limits.queue_bytes` in the file is `STENTOR_LIMITS_QUEUE_BYTES` in the
 //! environment and `--set limits.queue_bytes=…` on the command line.
 
+mod address;
 mod identity;
 mod layers;
 mod rules;
@@ -25,6 +26,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub struct Settings {
     /// Where WebSocket clients connect. Port 0: any free one.
     pub listen: SocketAddr,
+    /// Where TCP clients connect, with length-prefixed frames. Empty: nowhere. Port 0: any free one.
+    #[serde(with = "address")]
+    pub tcp: Option<SocketAddr>,
     /// The operator's HTTP. Port 0: any free one.
     pub admin: SocketAddr,
     /// Shards, one thread each. 0: one per core.
@@ -85,6 +89,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            tcp: None,
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)),
             shards: 0,
             doors: 0,

@@ -40,7 +40,7 @@ pub(crate) struct Admitted {
     /// As requested, for the operator's list.
     pub(crate) path: String,
     pub(crate) target: Target,
-    /// The handshake's answer, not yet written.
+    /// The handshake's answer, not yet written; empty where there is none.
     pub(crate) answer: Vec<u8>,
     pub(crate) seat: Seat,
 }

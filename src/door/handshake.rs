@@ -1,8 +1,8 @@
 //! The WebSocket handshake: tungstenite reads and checks the request; what it would answer is kept back, so that
 //! the shard can write it once the subscriptions in the URL are on their way.
 
-use super::admission::{Admitted, Seat};
-use super::refusal;
+use super::admission::Admitted;
+use super::{Knocking, refusal};
 use crate::config::Settings;
 use crate::limits::NOTSENT_LOWAT_BYTES;
 use crate::protocol::identity::{Identity, IdentityError};
@@ -40,12 +40,8 @@ pub(super) enum Refused {
 }
 
 /// Reads a request and checks all of it; answers it only if it is refused.
-pub(super) async fn perform(
-    stream: TcpStream,
-    peer: SocketAddr,
-    seat: Seat,
-    settings: &Settings,
-) -> Result<Admitted, Refused> {
+pub(super) async fn perform(knocking: Knocking, settings: &Settings) -> Result<Admitted, Refused> {
+    let Knocking { stream, peer, seat, .. } = knocking;
     set_options(&stream)?;
     let mut held_back = HeldBack { stream, answer: Vec::new() };
     let mut asked = None;
@@ -71,6 +67,14 @@ pub(super) async fn perform(
     };
     refusal::send(stream, &answer_to(&refused)).await;
     Err(refused)
+}
+
+/// Lets a client in that says what it wants afterwards.
+pub(super) fn omit(knocking: Knocking) -> Result<Admitted, Refused> {
+    let Knocking { stream, peer, seat, .. } = knocking;
+    set_options(&stream)?;
+    let stream = stream.into_std()?;
+    Ok(Admitted { stream, peer, path: String::new(), target: Target::tcp(), answer: Vec::new(), seat })
 }
 
 /// Batching is ours, not Nagle's; and a backlog waits where it is counted, not in the kernel.

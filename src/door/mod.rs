@@ -3,6 +3,7 @@
 //! something is being delivered, since threads share cores.
 
 pub(crate) mod admission;
+pub(crate) mod entrances;
 mod handshake;
 pub(crate) mod refusal;
 
@@ -10,15 +11,17 @@ use crate::clock::{self, Moment};
 use crate::config::Settings;
 use crate::limits::REFUSALS_MAX;
 use crate::mailbox::Refused;
+use crate::message::wire::Wire;
 use crate::shard::command::Command;
 use crate::shard::directory::{Directory, ShardHandle};
 use crate::transport::paced::{Paced, STEP};
 use admission::{Admitted, NoSeat, Seat, Seats};
+use entrances::Entrances;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 /// How long after a delivery handshakes still go at a pace.
@@ -28,7 +31,7 @@ const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 
 /// Accepts until told to stop, dealing each admitted socket to the shard with the fewest.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    entrances: Entrances,
     directory: Arc<Directory>,
     settings: Arc<Settings>,
     connections_max: usize,
@@ -41,20 +44,17 @@ pub(crate) async fn accept(
     let mut waiting = Paced::new(per_s, clock::now());
     loop {
         let is_paced = per_s > 0 && is_delivering(&directory);
-        while let Some((stream, peer, seat)) =
-            if is_paced { waiting.next(clock::now()) } else { waiting.pop() }
-        {
+        while let Some(knocking) = if is_paced { waiting.next(clock::now()) } else { waiting.pop() } {
             let (directory, settings) = (directory.clone(), settings.clone());
-            tokio::spawn(async move { admit(stream, peer, seat, &directory, &settings).await });
+            tokio::spawn(async move { admit(knocking, &directory, &settings).await });
         }
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            accepted = listener.accept() => accepted,
+            accepted = entrances.accept() => accepted,
             () = tokio::time::sleep(STEP), if !waiting.is_empty() => continue,
         };
-        let (stream, peer) = match accepted {
-            // An IPv4 client of a dual-stack listener is an IPv4 client.
-            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+        let (stream, peer, wire) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; resting for a moment");
@@ -63,13 +63,13 @@ pub(crate) async fn accept(
             }
         };
         match seats.take(peer.ip()) {
-            Ok(seat) => waiting.push((stream, peer, seat)),
+            Ok(seat) => waiting.push(Knocking { stream, peer, wire, seat }),
             Err(no_seat) => {
                 // Whoever is over even this bound is closed unanswered: it must not cost us the others.
                 let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
                 let limit = Duration::from_secs(settings.limits.handshake_s);
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(limit, refusal::refuse_unheard(stream, no_seat)).await;
+                    let _ = tokio::time::timeout(limit, refusal::refuse_unheard(stream, wire, no_seat)).await;
                     drop(permit);
                 });
             }
@@ -77,10 +77,24 @@ pub(crate) async fn accept(
     }
 }
 
+/// Who has a seat and waits to be let in.
+#[derive(Debug)]
+struct Knocking {
+    stream: TcpStream,
+    peer: SocketAddr,
+    wire: Wire,
+    seat: Seat,
+}
+
 /// Performs the handshake and hands the socket to a shard, all within the handshake's time.
-async fn admit(stream: TcpStream, peer: SocketAddr, seat: Seat, directory: &Directory, settings: &Settings) {
+async fn admit(knocking: Knocking, directory: &Directory, settings: &Settings) {
+    let peer = knocking.peer;
     let admitted = async {
-        match handshake::perform(stream, peer, seat, settings).await {
+        let shaken = match knocking.wire {
+            Wire::WebSocket => handshake::perform(knocking, settings).await,
+            Wire::Tcp => handshake::omit(knocking),
+        };
+        match shaken {
             Ok(admitted) => deal(admitted, directory).await,
             Err(refused) => tracing::debug!(%peer, reason = %refused, "handshake refused"),
         }
@@ -103,7 +117,8 @@ async fn deal(mut admitted: Admitted, directory: &Directory) {
         }
     };
     if let Ok(stream) = TcpStream::from_std(returned.stream) {
-        refusal::send(stream, &refusal::no_seat(NoSeat::Busy)).await;
+        let wire = returned.target.encoding.wire();
+        refusal::send(stream, &refusal::no_seat(wire, NoSeat::Busy)).await;
     }
 }
 

@@ -1,6 +1,8 @@
-//! Refusals: plain HTTP answers to those who do not get in, with a reason and what to do next.
+//! Refusals: answers to those who do not get in, plain HTTP or a close, with a reason and what to do next.
 
 use super::admission::NoSeat;
+use crate::message::wire::Wire;
+use crate::protocol::close::CloseCode;
 use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -10,8 +12,8 @@ use tokio::net::TcpStream;
 const UNHEARD_BYTES_MAX: usize = 256 << 10;
 
 /// What a connection gets that came through the door just before it was shut.
-pub(crate) fn shut() -> Vec<u8> {
-    response("503 Service Unavailable", "Retry-After: 1\r\n", "the server is shutting down")
+pub(crate) fn shut(wire: Wire) -> Vec<u8> {
+    unavailable(wire, 1, "the server is shutting down")
 }
 
 /// A whole answer.
@@ -24,15 +26,27 @@ pub(super) fn response(status: &str, extra: &str, body: &str) -> Vec<u8> {
 }
 
 /// The answer to a connection for which there is no seat.
-pub(super) fn no_seat(why: NoSeat) -> Vec<u8> {
-    response("503 Service Unavailable", "Retry-After: 5\r\n", &why.to_string())
+pub(super) fn no_seat(wire: Wire, why: NoSeat) -> Vec<u8> {
+    unavailable(wire, 5, &why.to_string())
 }
 
-/// Reads the request to its end, whatever it asks, then says that there is no seat.
-pub(super) async fn refuse_unheard(mut stream: TcpStream, why: NoSeat) {
+fn unavailable(wire: Wire, retry_after_s: u32, why: &str) -> Vec<u8> {
+    match wire {
+        Wire::WebSocket => {
+            response("503 Service Unavailable", &format!("Retry-After: {retry_after_s}\r\n"), why)
+        }
+        Wire::Tcp => wire.close(CloseCode::TRY_LATER, why),
+    }
+}
+
+/// Reads the request to its end, where the wire begins with one, then says that there is no seat.
+pub(super) async fn refuse_unheard(mut stream: TcpStream, wire: Wire, why: NoSeat) {
     let mut head = Vec::new();
     let mut piece = [0; 2_048];
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") && head.len() < UNHEARD_BYTES_MAX {
+    while wire == Wire::WebSocket
+        && !head.windows(4).any(|four| four == b"\r\n\r\n")
+        && head.len() < UNHEARD_BYTES_MAX
+    {
         match stream.read(&mut piece).await {
             Ok(0) | Err(_) => return,
             Ok(read) => {
@@ -43,7 +57,7 @@ pub(super) async fn refuse_unheard(mut stream: TcpStream, why: NoSeat) {
             }
         }
     }
-    send(stream, &no_seat(why)).await;
+    send(stream, &no_seat(wire, why)).await;
 }
 
 /// Sends an answer and closes such that it arrives: the rest of what the client sends is read first.

@@ -3,12 +3,14 @@
 //! | encoding | on the wire |
 //! |---|---|
 //! | raw | the payload, verbatim |
+//! | tcp | alias, sequence and the payload verbatim, length-prefixed |
 //! | combined | `{"stream":"<topic>","seq":N,"ts":N,"snap":true,"data":<payload>}`; `seq` and `ts` only when asked for, `snap` only in a snapshot |
 //!
 //! In the envelope JSON travels verbatim as `data`, other text escaped as `text`, binary as `base64`.
 
 use super::frame::{BINARY, TEXT, put_header};
-use super::{Message, PayloadKind};
+use super::wire::Wire;
+use super::{Message, PayloadKind, tcp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Write as _;
@@ -27,15 +29,17 @@ pub enum Encoding {
     CombinedTs = 3,
     /// The envelope with `seq` and `ts`.
     CombinedSeqTs = 4,
+    /// Length-prefixed: alias, sequence, and the payload verbatim.
+    Tcp = 5,
 }
 
 impl Encoding {
     /// How many encodings there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// Every encoding, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Raw, Self::Combined, Self::CombinedSeq, Self::CombinedTs, Self::CombinedSeqTs];
+        [Self::Raw, Self::Combined, Self::CombinedSeq, Self::CombinedTs, Self::CombinedSeqTs, Self::Tcp];
 
     /// The envelope with what was asked for.
     pub fn combined(seq: bool, ts: bool) -> Self {
@@ -45,6 +49,11 @@ impl Encoding {
             (false, true) => Self::CombinedTs,
             (true, true) => Self::CombinedSeqTs,
         }
+    }
+
+    /// The wire it belongs to.
+    pub fn wire(self) -> Wire {
+        if self == Self::Tcp { Wire::Tcp } else { Wire::WebSocket }
     }
 
     /// Appends the message's frame to `out`.
@@ -62,6 +71,11 @@ impl Encoding {
             let opcode = if message.payload.kind() == PayloadKind::Binary { BINARY } else { TEXT };
             put_header(out, opcode, message.payload.len());
             out.extend_from_slice(message.payload.bytes());
+            return;
+        }
+        if self == Self::Tcp {
+            let kind = if is_snapshot { tcp::SNAPSHOT } else { tcp::DATA };
+            tcp::put_message(out, kind, message.topic, message.seq, message.payload.bytes());
             return;
         }
         let body = self.envelope(message, is_snapshot);

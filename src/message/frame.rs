@@ -47,11 +47,6 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A whole text frame.
-pub fn text(payload: &str) -> Vec<u8> {
-    frame(TEXT, payload.as_bytes())
-}
-
 /// A close frame; a reason over 123 bytes is cut at a character.
 pub fn close(code: CloseCode, reason: &str) -> Vec<u8> {
     let mut end = reason.len().min(REASON_BYTES_MAX);

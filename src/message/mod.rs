@@ -5,6 +5,8 @@
 pub mod encoding;
 pub mod frame;
 mod payload;
+pub mod tcp;
+pub mod wire;
 
 pub use encoding::Encoding;
 pub use payload::{NotJson, NotUtf8, Payload, PayloadKind};

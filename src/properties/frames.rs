@@ -1,6 +1,7 @@
 //! Frames from clients: how the bytes are cut by the network changes nothing of what they say.
 
-use crate::transport::websocket::decoder::{Decoder, Inbound};
+use crate::transport::inbound::Inbound;
+use crate::transport::websocket::decoder::Decoder;
 
 /// Bytes a message may have here.
 const MESSAGE_BYTES_MAX: usize = 1_000;

@@ -15,6 +15,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// The server restarts: reconnect, elsewhere or a little later.
     pub const RESTART: Self = Self(1012);
+    /// No room now: come back a little later.
+    pub const TRY_LATER: Self = Self(1013);
     /// Behind its limits; the reason names the last sequence delivered.
     pub const SLOW_CONSUMER: Self = Self(4001);
     /// Of a topic there is neither what is missing nor a snapshot to begin from.

@@ -1,6 +1,6 @@
 //! What the server says in text: acks, errors and events, in the words of the dialect that asked.
 
-use crate::ids::Epoch;
+use crate::ids::{Epoch, TopicId};
 use crate::message::frame::REASON_BYTES_MAX;
 use crate::protocol::class::Class;
 use crate::protocol::operation::OpId;
@@ -53,6 +53,9 @@ impl Rejection {
 #[derive(Debug, Serialize)]
 pub(crate) struct Subscription<'a> {
     pub(crate) topic: &'a TopicName,
+    /// What its messages are marked with, where names are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<TopicId>,
     pub(crate) class: Class,
     pub(crate) epoch: String,
     pub(crate) seq: u64,
@@ -104,14 +107,19 @@ struct BinanceFailure<'a> {
 }
 
 /// The answer to a subscribe, if it has one: what was granted and what was not.
-pub(crate) fn subscribed(tag: &Tag, outcomes: &[Outcome], patterns: &[&Found]) -> Option<String> {
+pub(crate) fn subscribed(
+    tag: &Tag,
+    outcomes: &[Outcome],
+    patterns: &[&Found],
+    has_aliases: bool,
+) -> Option<String> {
     let refusals = || refusals(outcomes, patterns);
     match tag {
         Tag::Silent => None,
         Tag::Native(id, rejected) => {
             let patterns = patterns.iter().filter(|one| one.matched.is_ok());
             let patterns = patterns.map(|one| Granted::Pattern { topic: &one.pattern });
-            let topics = outcomes.iter().filter_map(granted).map(Granted::Topic);
+            let topics = outcomes.iter().filter_map(|one| granted(one, has_aliases)).map(Granted::Topic);
             let ok: Vec<_> = topics.chain(patterns).collect();
             let err: Vec<_> = rejected.iter().cloned().chain(refusals()).collect();
             Some(json(&Ack { event: "ack", op: "subscribe", id, ok, err: &err }))
@@ -145,6 +153,19 @@ pub(crate) fn url_subscribed(outcomes: &[Outcome], patterns: &[&Found]) -> impl 
     }))
 }
 
+/// A topic that a pattern matches, and what its messages are marked with.
+pub(crate) fn topic(topic: &TopicName, alias: TopicId, epoch: Epoch, seq: u64) -> String {
+    #[derive(Serialize)]
+    struct Topic<'a> {
+        event: &'static str,
+        topic: &'a TopicName,
+        alias: TopicId,
+        epoch: String,
+        seq: u64,
+    }
+    json(&Topic { event: "topic", topic, alias, epoch: epoch.to_string(), seq })
+}
+
 /// Another history of a topic begins after that number.
 pub(crate) fn new_epoch(topic: &TopicName, epoch: Epoch, seq: u64) -> String {
     #[derive(Serialize)]
@@ -157,7 +178,7 @@ pub(crate) fn new_epoch(topic: &TopicName, epoch: Epoch, seq: u64) -> String {
     json(&NewEpoch { event: "epoch", topic, epoch: epoch.to_string(), seq })
 }
 
-fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
+fn granted(outcome: &Outcome, has_aliases: bool) -> Option<Subscription<'_>> {
     let grant = outcome.granted.ok()?;
     let (recovered, reason) = match grant.recovered {
         None => (None, None),
@@ -167,7 +188,8 @@ fn granted(outcome: &Outcome) -> Option<Subscription<'_>> {
         Some(Recovery::NoHistory { .. }) => (Some(false), Some("none")),
     };
     let (class, epoch, seq) = (grant.terms.class, grant.epoch.to_string(), grant.seq);
-    Some(Subscription { topic: &outcome.topic, class, epoch, seq, recovered, reason })
+    let alias = has_aliases.then_some(grant.id);
+    Some(Subscription { topic: &outcome.topic, alias, class, epoch, seq, recovered, reason })
 }
 
 /// The answer to an unsubscribe: the topics that are left, whether or not they were subscribed.

@@ -39,6 +39,14 @@ pub(crate) struct Target {
     pub(crate) combined: Encoding,
 }
 
+impl Target {
+    /// What who connects over TCP asks for before it has said anything.
+    pub(crate) fn tcp() -> Self {
+        let encoding = Encoding::Tcp;
+        Self { endpoint: Endpoint::Session, wishes: Vec::new(), identity: None, encoding, combined: encoding }
+    }
+}
+
 /// A request not understood. The client's mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TargetError {

@@ -3,6 +3,7 @@
 use super::register::Visitor;
 use crate::door::admission::Seat;
 use crate::ids::ConnectionId;
+use crate::message::wire::Wire;
 use crate::protocol::identity::Identity;
 use std::net::SocketAddr;
 
@@ -12,6 +13,7 @@ pub(super) struct Client {
     pub(super) peer: SocketAddr,
     pub(super) path: Box<str>,
     pub(super) identity: Option<Identity>,
+    pub(super) wire: Wire,
     /// True exactly when it came to publish, and for nothing else.
     pub(super) is_publisher: bool,
     /// Given back when the socket goes.
@@ -25,7 +27,7 @@ impl Client {
             id,
             client: self.identity.as_ref().map(ToString::to_string),
             address: self.peer,
-            transport: "websocket",
+            transport: self.wire.as_str(),
             path: self.path.clone(),
         }
     }

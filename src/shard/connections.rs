@@ -6,7 +6,7 @@ use super::writer::{Closing, Effect, Ended, Hot, Sockets, State, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::CLOSE_LINGER_S;
-use crate::message::{Encoding, frame};
+use crate::message::Encoding;
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply;
 use crate::sequencer::request::Eviction;
@@ -58,7 +58,7 @@ impl Shard {
         ConnectionId { shard: self.id, slot, generation }
     }
 
-    /// Writes the handshake's answer; from here on the connection is open.
+    /// Writes the handshake's answer, where there is one; from here on the connection is open.
     pub(crate) fn greet(
         &mut self,
         id: ConnectionId,
@@ -69,7 +69,9 @@ impl Shard {
         if self.is_here(id) && self.hot[id.slot as usize].state == State::Opening {
             self.hot[id.slot as usize].state = State::Open;
             self.effects.push(Effect::Readable(id.slot));
-            self.control(id.slot, answer, Control::Notice, now, sockets);
+            if !answer.is_empty() {
+                self.control(id.slot, answer, Control::Notice, now, sockets);
+            }
         }
     }
 
@@ -153,7 +155,7 @@ impl Shard {
         let deadline = now + Duration::from_secs(CLOSE_LINGER_S);
         self.writers[slot as usize].closing = Some(Closing { reason, deadline });
         self.effects.push(Effect::Readable(slot));
-        self.control(slot, frame::close(code, text), Control::Close, now, sockets);
+        self.control(slot, self.wire(slot).close(code, text), Control::Close, now, sockets);
     }
 
     /// Closes one that the sequencer does not let stay.

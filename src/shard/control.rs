@@ -9,7 +9,7 @@ use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::ANSWERS_OWED_MAX;
-use crate::message::frame;
+use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 use crate::protocol::reply::{self, Tag};
 use crate::sequencer::request::PublishedFor;
@@ -38,6 +38,11 @@ impl Shard {
         }
     }
 
+    /// What the connection speaks.
+    pub(super) fn wire(&self, slot: Slot) -> Wire {
+        self.hot[slot as usize].encoding.wire()
+    }
+
     /// Gives an answer that is owed.
     pub(crate) fn answer(
         &mut self,
@@ -47,14 +52,14 @@ impl Shard {
         sockets: &mut impl Sockets,
     ) {
         match text {
-            Some(text) => self.control(slot, frame::text(&text), Control::Answer, now, sockets),
+            Some(text) => self.control(slot, self.wire(slot).text(&text), Control::Answer, now, sockets),
             None => self.answered(slot),
         }
     }
 
     /// Tells a connection something that it did not ask.
     pub(super) fn notify(&mut self, slot: Slot, text: &str, now: Moment, sockets: &mut impl Sockets) {
-        self.control(slot, frame::text(text), Control::Notice, now, sockets);
+        self.control(slot, self.wire(slot).text(text), Control::Notice, now, sockets);
     }
 
     /// Gives the receipt of a published message; who asked for none is told of a refusal only.

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::protocol::topic::TopicName;
 
-    const RAW: [bool; Encoding::COUNT] = [true, false, false, false, false];
+    const RAW: [bool; Encoding::COUNT] = [true, false, false, false, false, false];
 
     fn message(seq: u64, len: usize) -> Message {
         let name = TopicName::try_from("t").unwrap();

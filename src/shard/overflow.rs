@@ -11,7 +11,6 @@ use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::limits::ENTRY_BYTES;
-use crate::message::frame;
 use crate::protocol::class::{Class, Terms};
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
@@ -106,9 +105,10 @@ impl Shard {
     }
 
     fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {
+        let wire = self.wire(slot);
         let Some(queue) = &mut self.writers[slot as usize].outbound else { return };
         let Some(name) = self.topics.get(topic).map(|topic| &topic.name) else { return };
-        let notice = |from, to| frame::text(&reply::gap(name, from, to, "slow"));
+        let notice = |from, to| wire.text(&reply::gap(name, from, to, "slow"));
         queue.tell_gap(topic, at, range, notice, &mut self.queued);
     }
 
@@ -178,19 +178,21 @@ impl Shard {
 
     /// Tells a connection, once, that half of its bounds are used: before everything else that waits.
     pub(super) fn warn(&mut self, slot: Slot) {
+        let wire = self.wire(slot);
         let Some(writer) = self.writers.get_mut(slot as usize) else { return };
         let Some(queue) = &mut writer.outbound else { return };
         let is_far =
             queue.frames() * 2 >= self.limits.queue_frames || queue.bytes() * 2 >= self.limits.queue_bytes;
         if is_far && !queue.is_warned && self.hot[slot as usize].state == State::Blocked {
             queue.is_warned = true;
-            let bytes = frame::text(&reply::slow(queue.frames()));
+            let bytes = wire.text(&reply::slow(queue.frames()));
             queue.push_first(Entry::Control { bytes, kind: Control::Notice }, &mut self.queued);
         }
     }
 
     /// Tells a connection whose queue is empty again what it was not told of; true when there was something.
     pub(super) fn tell_caught_up(&mut self, slot: Slot) -> bool {
+        let wire = self.wire(slot);
         let Some(writer) = self.writers.get_mut(slot as usize) else { return false };
         let Some(queue) = writer.outbound.as_mut().filter(|queue| queue.is_empty()) else { return false };
         let conflated = queue.take_conflated();
@@ -198,7 +200,7 @@ impl Shard {
             return false;
         }
         queue.is_warned = false;
-        let bytes = frame::text(&reply::caught_up(conflated.iter().map(|(name, count)| (name, *count))));
+        let bytes = wire.text(&reply::caught_up(conflated.iter().map(|(name, count)| (name, *count))));
         queue.push(Entry::Control { bytes, kind: Control::Notice }, 0, &mut self.queued);
         true
     }

@@ -20,8 +20,8 @@ use crate::mailbox::Refused;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use crate::sequencer::request::Request;
+use crate::transport::inbound::Decoder;
 use crate::transport::session::{Action, Session, Who};
-use crate::transport::websocket::decoder::Decoder;
 use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -217,7 +217,8 @@ impl Shell {
                 self.with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
                 if !inlet.is_discarding {
                     let bytes_max = self.settings.limits.message_bytes;
-                    let decoder = inlet.decoder.get_or_insert_with(|| Box::new(Decoder::new(bytes_max)));
+                    let new = || Box::new(Decoder::new(inlet.socket.about.wire, bytes_max));
+                    let decoder = inlet.decoder.get_or_insert_with(new);
                     decoder.feed(&scratch[..read]);
                 }
                 ControlFlow::Continue(())

@@ -16,12 +16,11 @@
 
 use super::core::Shard;
 use super::log::Held;
-use super::outbound::{Control, Entry, Portion};
+use super::outbound::{Entry, Portion};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, REPLAY_KEPT_BYTES, RESYNC_EVERY_S};
-use crate::message::frame;
 use crate::message::{Encoding, Message};
 use crate::protocol::close::Reason;
 use crate::protocol::outcome::Grant;
@@ -310,12 +309,11 @@ impl Shard {
                 reply::gap(&topic.name, from, to, "publisher")
             }
         };
-        let bytes = frame::text(&text);
         let topic = self.topics.get_mut(news.topic);
         for slot in topic.map(|topic| topic.slots().to_vec()).unwrap_or_default() {
             self.pay(slot, now, sockets);
             self.fix_in_place(slot, news.topic);
-            self.control(slot, bytes.clone(), Control::Notice, now, sockets);
+            self.notify(slot, &text, now, sockets);
         }
     }
 
@@ -340,8 +338,7 @@ impl Shard {
         for message in &piece.messages {
             if message.seq > before + 1 {
                 let text = reply::gap(name, before + 1, message.seq - 1, "publisher");
-                frame::put_header(&mut bytes, frame::TEXT, text.len());
-                bytes.extend_from_slice(text.as_bytes());
+                bytes.extend(encoding.wire().text(&text));
             }
             if std::mem::take(&mut begins_snapshot) {
                 encoding.encode_snapshot(message, &mut bytes);

@@ -257,7 +257,7 @@ impl Shell {
         let Admitted { stream, peer, path, target, answer, seat } = admitted;
         if self.draining.get() {
             // It came through the door just before that was shut.
-            let _ = (&stream).write(&crate::door::refusal::shut());
+            let _ = (&stream).write(&crate::door::refusal::shut(target.encoding.wire()));
             return;
         }
         let session = Session::new(
@@ -271,6 +271,7 @@ impl Shell {
             peer,
             path: path.into_boxed_str(),
             identity: target.identity,
+            wire: target.encoding.wire(),
             is_publisher,
             _seat: seat,
         };

@@ -5,6 +5,7 @@ use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
+use crate::message::wire::Wire;
 use crate::protocol::outcome::{Grant, Outcome, Refusal};
 use crate::protocol::reply::{self, Granted, Subscription, Tag};
 use crate::sequencer::request::{Subscribed, Unsubscribed};
@@ -73,8 +74,12 @@ impl Shard {
                 self.notify(slot, &text, now, sockets);
             }
         } else if is_open {
-            let text = reply::subscribed(&answer.tag, &answer.outcomes, &patterns);
+            let has_aliases = self.wire(slot) == Wire::Tcp;
+            let text = reply::subscribed(&answer.tag, &answer.outcomes, &patterns, has_aliases);
             self.answer(slot, text, now, sockets);
+            if has_aliases {
+                self.tell_aliases(answer.connection, &patterns, now, sockets);
+            }
         }
         if self.is_here(answer.connection) {
             self.send_pieces(slot, &ready, now, sockets);
@@ -182,7 +187,7 @@ impl Shard {
     ) {
         self.pay(slot, now, sockets);
         let Some(writer) = self.writers.get(slot as usize) else { return };
-        let to = if combined { writer.combined } else { Encoding::Raw };
+        let to = if combined || self.wire(slot) == Wire::Tcp { writer.combined } else { Encoding::Raw };
         let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
         for topic in writer.topics().filter(|topic| !writer.is_guest_of(*topic)) {
             self.topics.recode(topic, from, to);
@@ -200,10 +205,12 @@ impl Shard {
         }
         let slot = id.slot;
         let writer = &self.writers[slot as usize];
-        let topics = writer.subscriptions.iter().filter_map(|id| self.topics.get(*id));
-        let topics = topics.map(|topic| {
+        let has_aliases = self.wire(slot) == Wire::Tcp;
+        let topics = writer.subscriptions.iter().filter_map(|id| Some((id, self.topics.get(*id)?)));
+        let topics = topics.map(|(id, topic)| {
             Granted::Topic(Subscription {
                 topic: &topic.name,
+                alias: has_aliases.then_some(*id),
                 class: topic.terms.class,
                 epoch: topic.epoch.to_string(),
                 seq: topic.seq,

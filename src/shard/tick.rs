@@ -6,7 +6,7 @@ use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::Slot;
 use crate::limits::HEARTBEAT_TOPICS_PER_S;
-use crate::message::frame;
+use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 use crate::protocol::reply;
 use std::time::Duration;
@@ -34,9 +34,9 @@ impl Shard {
                         self.close(slot, reason, reason.code(), "no pong", now, sockets);
                     } else if hot.state == State::Blocked && self.is_stalled(slot, now) {
                         self.give_up(slot, now, sockets);
-                    } else if silent_s >= self.limits.ping_s && !hot.pinged {
+                    } else if self.is_to_be_pinged(slot, silent_s, now) {
                         self.hot[slot as usize].pinged = true;
-                        self.control(slot, frame::frame(frame::PING, b""), Control::Ping, now, sockets);
+                        self.control(slot, self.wire(slot).ping(), Control::Ping, now, sockets);
                     }
                     self.judge_age(slot, now, sockets);
                 }
@@ -46,6 +46,15 @@ impl Shard {
         due.into_iter().for_each(|slot| self.beat(slot, now, sockets));
         self.ask_where_due(first..end, now);
         ((end as usize) < self.hot.len()).then_some(end)
+    }
+
+    /// WebSocket clients answer a ping, one is enough. Of TCP either side only says that it is there, at intervals.
+    fn is_to_be_pinged(&self, slot: Slot, silent_s: u32, now: Moment) -> bool {
+        let hot = self.hot[slot as usize];
+        match hot.encoding.wire() {
+            Wire::WebSocket => silent_s >= self.limits.ping_s && !hot.pinged,
+            Wire::Tcp => hot.state == State::Open && (now.secs() + slot).is_multiple_of(self.limits.ping_s),
+        }
     }
 
     fn tick_closing(&mut self, slot: Slot, now: Moment) {

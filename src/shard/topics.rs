@@ -145,7 +145,7 @@ mod tests {
         topics.join(&name, &grant(5), 1, Encoding::Raw);
         let topic = topics.get_mut(5).unwrap();
         assert_eq!(topic.slots(), [1, 3, 9]);
-        assert_eq!(topic.encodings(), [true, true, false, false, false]);
+        assert_eq!(topic.encodings(), [true, true, false, false, false, false]);
     }
 
     #[test]

@@ -11,14 +11,16 @@
 
 use super::core::Shard;
 use super::ledger::DEPARTED;
-use super::outbound::Portion;
+use super::outbound::{Control, Portion};
 use super::writer::{Sockets, Writer};
 use crate::clock::Moment;
-use crate::ids::{Slot, TopicId};
+use crate::ids::{ConnectionId, Slot, TopicId};
+use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
-use crate::protocol::outcome::{Grant, Refusal};
+use crate::protocol::outcome::{Found, Grant, Refusal};
 use crate::protocol::pattern::Pattern;
 use crate::protocol::prefixes::Prefixes;
+use crate::protocol::reply;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Born, Watched};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +216,27 @@ impl Shard {
             if let Some(wild) = &mut self.writers[slot as usize].wild {
                 wild.matched.insert(born.grant.id);
                 self.topics.join(&born.topic, &born.grant, slot, self.hot[slot as usize].encoding);
+                if self.wire(slot) == Wire::Tcp {
+                    let Grant { id, epoch, seq, .. } = born.grant;
+                    self.notify(slot, &reply::topic(&born.topic, id, epoch, seq), now, sockets);
+                }
             }
+        }
+    }
+
+    /// Tells which topics its patterns match, all in one frame's place: they come before their first messages.
+    pub(super) fn tell_aliases(
+        &mut self,
+        id: ConnectionId,
+        patterns: &[&Found],
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let matched = patterns.iter().filter_map(|one| one.matched.as_ref().ok()).flatten();
+        let event = |(name, grant): &(TopicName, Grant)| reply::topic(name, grant.id, grant.epoch, grant.seq);
+        let bytes: Vec<u8> = matched.flat_map(|one| Wire::Tcp.text(&event(one))).collect();
+        if self.is_here(id) && !bytes.is_empty() {
+            self.control(id.slot, bytes, Control::Notice, now, sockets);
         }
     }
 
@@ -241,7 +263,6 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ConnectionId;
     use crate::limits::Limits;
     use crate::protocol::operation::Wish;
     use crate::protocol::options::PublishOptions;

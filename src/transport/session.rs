@@ -1,7 +1,7 @@
 //! A session: what one connection is for and may do, and what each of its messages means. Pure.
 
+use super::inbound::Inbound;
 use super::rate::Rate;
-use super::websocket::decoder::Inbound;
 use crate::clock::Moment;
 use crate::config::Diagnostics;
 use crate::ids::ConnectionId;
@@ -94,6 +94,11 @@ impl Session {
             Inbound::Binary(bytes) => (bytes, false),
             Inbound::Ping(payload) => return Action::Pong(frame::frame(frame::PONG, &payload)),
             Inbound::Pong => return Action::Nothing,
+            Inbound::Publish(topic, bytes) => return self.publish(topic, bytes, who, limits, now),
+            Inbound::Malformed(code, text) => {
+                let answer = || Action::Answer(Some(reply::failure(&OpId::Absent, code, &text)));
+                return self.limited(limits, now).unwrap_or_else(answer);
+            }
             Inbound::Close(code) => {
                 return Action::Close { reason: Reason::Client, code, text: String::new() };
             }
@@ -186,6 +191,32 @@ impl Session {
         }
     }
 
+    /// A message that names its topic, and asks for no receipt.
+    fn publish(
+        &mut self,
+        topic: TopicName,
+        bytes: Bytes,
+        who: Who<'_>,
+        limits: &Limits,
+        now: Moment,
+    ) -> Action {
+        match self.may_publish(&topic) {
+            Ok(()) => {
+                let payload = Payload::sniff(compact(bytes));
+                Action::Publish {
+                    topic,
+                    payload,
+                    options: None,
+                    receipt: Receipt::Connection(who.id, Tag::Silent),
+                }
+            }
+            Err((code, message)) => {
+                let answer = || Action::Answer(refuse(&Tag::Silent, code, message));
+                self.limited(limits, now).unwrap_or_else(answer)
+            }
+        }
+    }
+
     fn may_publish(&self, topic: &TopicName) -> Result<(), (&'static str, &'static str)> {
         if !self.is_local {
             Err(("not_entitled", "only peers on loopback may publish"))
@@ -216,7 +247,7 @@ impl Session {
             Tag::Silent => {}
         }
         if wishes.is_empty() {
-            return Action::Answer(reply::subscribed(&tag, &[], &[]));
+            return Action::Answer(reply::subscribed(&tag, &[], &[], false));
         }
         Action::Post { request: Request::Subscribe { connection: who.id, tag, wishes }, heartbeat_s }
     }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod process;
+pub(crate) mod tcp;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -49,6 +50,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
 pub(crate) struct TestServer {
     server: Option<Server>,
     pub(crate) websocket: SocketAddr,
+    pub(crate) tcp: SocketAddr,
     pub(crate) operator: SocketAddr,
 }
 
@@ -63,9 +65,10 @@ impl TestServer {
         let mut settings = Settings { shards: 2, doors: 1, ..Settings::default() };
         change(&mut settings);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::builder().settings(settings).listen(any).admin(any).start().unwrap();
+        let server = Server::builder().settings(settings).listen(any).tcp(any).admin(any).start().unwrap();
         let (websocket, operator) = (server.websocket_address(), server.operator_address());
-        Self { server: Some(server), websocket, operator }
+        let tcp = server.tcp_address().unwrap();
+        Self { server: Some(server), websocket, tcp, operator }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

@@ -4,7 +4,8 @@
 //! writer, and answers take their turn in the connection's own queue.
 
 use super::boundary::Boundary;
-use bytes::{Buf, Bytes, BytesMut};
+use crate::transport::inbound::Inbound;
+use bytes::{Buf, BytesMut};
 use std::io::{self, Read, Write};
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -14,19 +15,6 @@ use crate::protocol::close::{CloseCode, Reason};
 
 /// Read buffer of one codec, bytes: tungstenite clears all of it before every read.
 const CODEC_BUFFER_BYTES: usize = 4_096;
-
-/// Something a client sent, whole.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inbound {
-    Text(Bytes),
-    Binary(Bytes),
-    Ping(Bytes),
-    Pong,
-    /// The client closes, with this code if it gave one.
-    Close(CloseCode),
-    /// The client broke the protocol; nothing after it can be understood.
-    Violation(Reason, CloseCode, String),
-}
 
 /// See the module.
 #[derive(Debug)]
