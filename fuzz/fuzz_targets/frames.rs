@@ -1,10 +1,13 @@
-//! What a client's bytes say does not depend on how they are cut. The first two bytes are the lengths of the
-//! pieces, by turns.
+//! What a client's bytes say does not depend on how they are cut. The first byte chooses the wire, the next two are the
+//! lengths of the pieces, by turns.
 
 #![no_main]
 
+use stentor::message::wire::Wire;
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let [odd, even, bytes @ ..] = bytes {
-        stentor::properties::frames::hold(bytes, &[usize::from(*odd), usize::from(*even)]);
+    if let [wire, odd, even, bytes @ ..] = bytes {
+        let wire = if wire % 2 == 0 { Wire::WebSocket } else { Wire::Tcp };
+        stentor::properties::frames::hold(wire, bytes, &[usize::from(*odd), usize::from(*even)]);
     }
 });

@@ -89,6 +89,14 @@ proptest! {
             } else {
                 encoding.encode(&message, &mut out);
             }
+            if encoding == Encoding::Tcp {
+                let (head, payload) = out.split_at(17);
+                let length = (13 + payload.len() as u32).to_be_bytes();
+                let kind = if is_snapshot { b'S' } else { b'D' };
+                prop_assert_eq!(head, [&length[..], &[kind], &message.topic.to_be_bytes(), &seq.to_be_bytes()].concat());
+                prop_assert_eq!(payload, bytes);
+                continue;
+            }
             let read = received(out);
             if encoding == Encoding::Raw {
                 prop_assert_eq!(read.is_binary(), kind == PayloadKind::Binary);

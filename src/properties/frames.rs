@@ -1,7 +1,7 @@
 //! Frames from clients: how the bytes are cut by the network changes nothing of what they say.
 
-use crate::transport::inbound::Inbound;
-use crate::transport::websocket::decoder::Decoder;
+use crate::message::wire::Wire;
+use crate::transport::inbound::{Decoder, Inbound};
 
 /// Bytes a message may have here.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -10,13 +10,13 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 ///
 /// # Panics
 /// Where it does not hold.
-pub fn hold(bytes: &[u8], cuts: &[usize]) {
-    let whole = decoded(bytes, &[usize::MAX]);
-    assert_eq!(decoded(bytes, cuts), whole, "cut as {cuts:?}");
+pub fn hold(wire: Wire, bytes: &[u8], cuts: &[usize]) {
+    let whole = decoded(wire, bytes, &[usize::MAX]);
+    assert_eq!(decoded(wire, bytes, cuts), whole, "cut as {cuts:?}");
 }
 
 /// What the bytes say, in such pieces, by a decoder that is dropped whenever it holds nothing, as connections do.
-fn decoded(mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
+fn decoded(wire: Wire, mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
     let mut decoder = None;
     let mut seen = Vec::new();
     for cut in cuts.iter().cycle() {
@@ -25,7 +25,7 @@ fn decoded(mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
         }
         let (piece, rest) = bytes.split_at((*cut).clamp(1, bytes.len()));
         bytes = rest;
-        let current = decoder.get_or_insert_with(|| Decoder::new(MESSAGE_BYTES_MAX));
+        let current = decoder.get_or_insert_with(|| Decoder::new(wire, MESSAGE_BYTES_MAX));
         current.feed(piece);
         seen.extend(std::iter::from_fn(|| current.next()));
         if matches!(seen.last(), Some(Inbound::Close(_) | Inbound::Violation(..))) {
@@ -41,8 +41,9 @@ fn decoded(mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::properties::generated::cases;
-    use crate::protocol::close::CloseCode;
+    use crate::message::tcp;
+    use crate::properties::generated::{cases, topic};
+    use crate::protocol::close::{CloseCode, Reason};
     use proptest::prelude::*;
 
     /// A masked frame of a client.
@@ -101,6 +102,43 @@ mod tests {
         })
     }
 
+    /// One length-prefixed frame and what it says: a message, an operation, a sign of life; or a length, up to the
+    /// greatest, that ends it all.
+    fn tcp_frame() -> impl Strategy<Value = (Vec<u8>, Vec<Inbound>)> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..300);
+        let publish = (topic(), bytes()).prop_map(|(topic, payload)| {
+            let name = topic.as_str().as_bytes();
+            let body = [&(name.len() as u16).to_be_bytes()[..], name, &payload].concat();
+            (tcp::frame(tcp::PUBLISH, &body), vec![Inbound::Publish(topic, payload.into())])
+        });
+        let operation = any::<String>().prop_map(|text| {
+            (tcp::frame(tcp::JSON, text.as_bytes()), vec![Inbound::Text(text.into_bytes().into())])
+        });
+        let beat = Just(tcp::frame(tcp::HEARTBEAT, b"")).prop_map(|bytes| (bytes, vec![Inbound::Pong]));
+        prop_oneof![4 => publish, 3 => operation, 1 => beat]
+    }
+
+    fn tcp_stream() -> impl Strategy<Value = (Vec<u8>, Vec<Inbound>)> {
+        let length_max = MESSAGE_BYTES_MAX as u32;
+        let end =
+            prop::option::of(prop_oneof![Just(length_max + 1), Just(u32::MAX), length_max + 1..=u32::MAX]);
+        (prop::collection::vec(tcp_frame(), 0..8), end).prop_map(|(sent, end)| {
+            let (bytes, mut said): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+            let mut bytes = bytes.concat();
+            if let Some(length) = end {
+                bytes.extend_from_slice(&length.to_be_bytes());
+                let text =
+                    format!("a frame of {length} bytes is over {MESSAGE_BYTES_MAX} (limits.message_bytes)");
+                let reason = Reason::TooBig;
+                said.push(vec![
+                    Inbound::Malformed("too_large", text),
+                    Inbound::Violation(reason, reason.code(), "frame too large".to_owned()),
+                ]);
+            }
+            (bytes, said.into_iter().flatten().collect())
+        })
+    }
+
     fn cuts() -> impl Strategy<Value = Vec<usize>> {
         prop::collection::vec(prop_oneof![1..4_usize, 1..200_usize], 1..6)
     }
@@ -110,7 +148,7 @@ mod tests {
 
         #[test]
         fn frames_say_what_was_sent_however_they_are_cut((bytes, said) in stream(), cuts in cuts()) {
-            prop_assert_eq!(decoded(&bytes, &cuts), said);
+            prop_assert_eq!(decoded(Wire::WebSocket, &bytes, &cuts), said);
         }
 
         #[test]
@@ -125,12 +163,18 @@ mod tests {
                     bytes[at] = byte;
                 }
             }
-            hold(&bytes, &cuts);
+            hold(Wire::WebSocket, &bytes, &cuts);
         }
 
         #[test]
         fn any_bytes_are_frames_or_a_violation(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
-            hold(&bytes, &cuts);
+            hold(Wire::WebSocket, &bytes, &cuts);
+            hold(Wire::Tcp, &bytes, &cuts);
+        }
+
+        #[test]
+        fn tcp_frames_say_what_was_sent_however_they_are_cut((bytes, said) in tcp_stream(), cuts in cuts()) {
+            prop_assert_eq!(decoded(Wire::Tcp, &bytes, &cuts), said);
         }
     }
 }
