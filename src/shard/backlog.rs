@@ -62,7 +62,7 @@ impl Shard {
         match newer {
             Some(data) => queue.push(Entry::Data(data), begun, &mut self.queued),
             None => {
-                writer.conflated += 1;
+                writer.lost.get_or_insert_default().conflated += 1;
                 self.ledgers.book(frame.topic, |of| of.conflated += 1);
             }
         }
@@ -84,7 +84,7 @@ impl Shard {
         topics.iter().for_each(|topic| self.ledgers.book(*topic, |of| of.abandoned += 1));
         let count = topics.len() as u64;
         if let Some(writer) = self.writers.get_mut(slot as usize) {
-            writer.abandoned += count;
+            writer.lost.get_or_insert_default().abandoned += count;
             return;
         }
         // It ended meanwhile; what is told of it has not left yet.
@@ -92,7 +92,7 @@ impl Shard {
             Effect::Ended(ended) if ended.id.slot == slot => Some(ended),
             _ => None,
         });
-        report.into_iter().for_each(|report| report.abandoned += count);
+        report.into_iter().for_each(|report| report.lost.abandoned += count);
     }
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.

@@ -9,6 +9,7 @@ use crate::shard::connections::ConnectionReport;
 use crate::shard::counters::Counters;
 use crate::shard::ledger::Ledger;
 use crate::shard::register::Visitor;
+use crate::shard::writer::Lost;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -77,8 +78,8 @@ pub(crate) struct ConnectionLine {
     pub(crate) state: crate::shard::writer::State,
     pub(crate) subscriptions: usize,
     pub(crate) sent_frames: u64,
-    pub(crate) conflated: u64,
-    pub(crate) skipped: u64,
+    #[serde(flatten)]
+    pub(crate) lost: Lost,
     pub(crate) queued_frames: usize,
     pub(crate) queued_bytes: usize,
     pub(crate) stalled_ms: u64,
@@ -118,8 +119,7 @@ impl ConnectionLine {
             state: report.state,
             subscriptions: report.subscriptions,
             sent_frames: report.sent_frames,
-            conflated: report.conflated,
-            skipped: report.skipped,
+            lost: report.lost,
             queued_frames: report.queued_frames,
             queued_bytes: report.queued_bytes,
             stalled_ms: millis(report.stalled),

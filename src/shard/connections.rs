@@ -2,7 +2,7 @@
 
 use super::core::Shard;
 use super::outbound::Control;
-use super::writer::{Closing, Effect, Ended, Hot, Sockets, State, Writer};
+use super::writer::{Closing, Effect, Ended, Hot, Lost, Sockets, State, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::CLOSE_LINGER_S;
@@ -19,8 +19,7 @@ pub(crate) struct ConnectionReport {
     pub(crate) state: State,
     pub(crate) subscriptions: usize,
     pub(crate) sent_frames: u64,
-    pub(crate) conflated: u64,
-    pub(crate) skipped: u64,
+    pub(crate) lost: Lost,
     pub(crate) queued_frames: usize,
     pub(crate) queued_bytes: usize,
     /// Since the socket last took a byte, while it is full.
@@ -40,9 +39,7 @@ impl Shard {
             combined,
             outbound: None,
             replay: None,
-            conflated: 0,
-            skipped: 0,
-            abandoned: 0,
+            lost: None,
             answers_owed: 0,
             closing: None,
             opened: now,
@@ -153,7 +150,7 @@ impl Shard {
         self.unsubscribe_all(slot);
         self.hot[slot as usize].state = State::Closing;
         let deadline = now + Duration::from_secs(CLOSE_LINGER_S);
-        self.writers[slot as usize].closing = Some(Closing { reason, deadline });
+        self.writers[slot as usize].closing = Some(Box::new(Closing { reason, deadline }));
         self.effects.push(Effect::Readable(slot));
         self.control(slot, self.wire(slot).close(code, text), Control::Close, now, sockets);
     }
@@ -191,9 +188,7 @@ impl Shard {
             opened: writer.opened,
             received: writer.received,
             delivered,
-            conflated: writer.conflated,
-            skipped: writer.skipped,
-            abandoned: writer.abandoned,
+            lost: writer.lost.map(|lost| *lost).unwrap_or_default(),
         }));
     }
 
@@ -224,8 +219,7 @@ impl Shard {
                 state: hot.state,
                 subscriptions: writer.asked(),
                 sent_frames: hot.sent,
-                conflated: writer.conflated,
-                skipped: writer.skipped,
+                lost: writer.lost.as_deref().copied().unwrap_or_default(),
                 queued_frames: queue.map_or(0, |queue| queue.frames()),
                 queued_bytes: queue.map_or(0, |queue| queue.bytes()),
                 stalled: queue.map_or(Duration::ZERO, |queue| now.since(queue.progress)),

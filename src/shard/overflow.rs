@@ -101,7 +101,7 @@ impl Shard {
 
     fn skipped(&mut self, slot: Slot, topic: TopicId) {
         self.ledgers.book(topic, |of| of.skipped += 1);
-        self.writers[slot as usize].skipped += 1;
+        self.writers[slot as usize].lost.get_or_insert_default().skipped += 1;
     }
 
     fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {

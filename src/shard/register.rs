@@ -2,7 +2,7 @@
 //!
 //! Contract: a shard never waits for it. It is bounded; what does not fit is counted and forgotten.
 
-use super::writer::Ended;
+use super::writer::{Ended, Lost};
 use crate::ids::ConnectionId;
 use crate::limits::REGISTER_ENTRIES_MAX;
 use crate::mailbox::{Mailbox, Sleeper, Weigh};
@@ -54,24 +54,21 @@ pub(crate) struct Visit {
     pub(crate) delivered: u64,
     /// Messages routed to it that it did not get: the sum of what follows.
     pub(crate) lost: u64,
-    pub(crate) conflated: u64,
-    pub(crate) skipped: u64,
-    pub(crate) abandoned: u64,
+    #[serde(flatten)]
+    pub(crate) of_these: Lost,
 }
 
 impl Visit {
     pub(crate) fn new(visitor: Visitor, ended: &Ended, lasted: Duration) -> Self {
-        let Ended { reason, received, delivered, conflated, skipped, abandoned, .. } = *ended;
+        let Ended { reason, received, delivered, lost, .. } = *ended;
         Self {
             visitor,
             reason: reason.as_str(),
             duration_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
             received_bytes: received,
             delivered,
-            lost: conflated + skipped + abandoned,
-            conflated,
-            skipped,
-            abandoned,
+            lost: lost.conflated + lost.skipped + lost.abandoned,
+            of_these: lost,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Shard {
     }
 
     fn tick_closing(&mut self, slot: Slot, now: Moment) {
-        let closing = self.writers.get(slot as usize).and_then(|writer| writer.closing);
+        let closing = self.writers.get(slot as usize).and_then(|writer| writer.closing.as_deref().copied());
         if let Some(closing) = closing.filter(|closing| closing.deadline <= now) {
             self.end(slot, closing.reason, true);
         }

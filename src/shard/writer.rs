@@ -55,23 +55,30 @@ pub(crate) struct Writer {
     pub(crate) combined: Encoding,
     /// The bounded queue, while the socket is full.
     pub(crate) outbound: Option<Box<Outbound>>,
-    /// Messages it did not get because a newer one took their place.
-    pub(crate) conflated: u64,
-    /// Messages it did not get because they were skipped; it was told.
-    pub(crate) skipped: u64,
-    /// Messages that died with it, once it is closing.
-    pub(crate) abandoned: u64,
+    /// What it did not get, once there is anything.
+    pub(crate) lost: Option<Box<Lost>>,
     /// The topics on which it is not live yet, while there are any.
     pub(crate) replay: Option<Box<Replay>>,
     /// Operations whose answer the kernel does not have yet.
     pub(crate) answers_owed: u16,
     /// Why and until when, once it is closing.
-    pub(crate) closing: Option<Closing>,
+    pub(crate) closing: Option<Box<Closing>>,
     pub(crate) opened: Moment,
     /// Bytes that came in.
     pub(crate) received: u64,
     /// When the heads of its topics are told, where asked for.
     pub(crate) heartbeat: Option<Heartbeat>,
+}
+
+/// Messages routed to a connection that it did not get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Lost {
+    /// A newer one took their place.
+    pub(crate) conflated: u64,
+    /// They were skipped, and it was told.
+    pub(crate) skipped: u64,
+    /// They died with it.
+    pub(crate) abandoned: u64,
 }
 
 /// Seconds, by the clock of [`Moment::secs`].
@@ -126,11 +133,9 @@ pub(crate) struct Ended {
     pub(crate) opened: Moment,
     /// Bytes that came in.
     pub(crate) received: u64,
-    /// Of the messages routed to it: those that the kernel took, and the others.
+    /// Messages that the kernel took.
     pub(crate) delivered: u64,
-    pub(crate) conflated: u64,
-    pub(crate) skipped: u64,
-    pub(crate) abandoned: u64,
+    pub(crate) lost: Lost,
 }
 
 /// What the shell is to do for the core.
