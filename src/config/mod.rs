@@ -26,8 +26,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub struct Settings {
     /// Where WebSocket clients connect. Port 0: any free one.
     pub listen: SocketAddr,
-    /// Where TCP clients connect, with length-prefixed frames. Empty: nowhere. Port 0: any free one.
     #[serde(with = "address")]
+    /// Where TCP clients connect, with length-prefixed frames. Empty: nowhere. Port 0: any free one.
     pub tcp: Option<SocketAddr>,
     /// The operator's HTTP. Port 0: any free one.
     pub admin: SocketAddr,

@@ -9,10 +9,8 @@
 //! In the envelope JSON travels verbatim as `data`, other text escaped as `text`, binary as `base64`.
 
 use super::frame::{BINARY, TEXT, put_header};
-use super::wire::Wire;
 use super::{Message, PayloadKind, tcp};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::Write as _;
 
 /// How one connection wants its data framed.
@@ -51,11 +49,6 @@ impl Encoding {
         }
     }
 
-    /// The wire it belongs to.
-    pub fn wire(self) -> Wire {
-        if self == Self::Tcp { Wire::Tcp } else { Wire::WebSocket }
-    }
-
     /// Appends the message's frame to `out`.
     pub fn encode(self, message: &Message, out: &mut Vec<u8>) {
         self.put(message, false, out);
@@ -67,20 +60,23 @@ impl Encoding {
     }
 
     fn put(self, message: &Message, is_snapshot: bool, out: &mut Vec<u8>) {
-        if self == Self::Raw {
-            let opcode = if message.payload.kind() == PayloadKind::Binary { BINARY } else { TEXT };
-            put_header(out, opcode, message.payload.len());
-            out.extend_from_slice(message.payload.bytes());
-            return;
+        let payload = &message.payload;
+        match self {
+            Self::Raw => {
+                let opcode = if payload.kind() == PayloadKind::Binary { BINARY } else { TEXT };
+                put_header(out, opcode, payload.len());
+                out.extend_from_slice(payload.bytes());
+            }
+            Self::Tcp => {
+                let kind = if is_snapshot { tcp::SNAPSHOT } else { tcp::DATA };
+                tcp::put_message(out, kind, message.topic, message.seq, payload.bytes());
+            }
+            _ => {
+                let body = self.envelope(message, is_snapshot);
+                put_header(out, TEXT, body.len());
+                out.extend_from_slice(&body);
+            }
         }
-        if self == Self::Tcp {
-            let kind = if is_snapshot { tcp::SNAPSHOT } else { tcp::DATA };
-            tcp::put_message(out, kind, message.topic, message.seq, message.payload.bytes());
-            return;
-        }
-        let body = self.envelope(message, is_snapshot);
-        put_header(out, TEXT, body.len());
-        out.extend_from_slice(&body);
     }
 
     fn envelope(self, message: &Message, is_snapshot: bool) -> Vec<u8> {
@@ -109,7 +105,7 @@ impl Encoding {
             }
             PayloadKind::Binary => {
                 body.extend_from_slice(br#","base64":""#);
-                body.extend_from_slice(STANDARD.encode(payload).as_bytes());
+                body.extend_from_slice(BASE64_STANDARD.encode(payload).as_bytes());
                 body.push(b'"');
             }
         }

@@ -1,6 +1,6 @@
 //! The wires: how frames that carry no message are written on each.
 
-use super::{frame, tcp};
+use super::{Encoding, frame, tcp};
 use crate::protocol::close::CloseCode;
 
 /// What a connection speaks.
@@ -10,6 +10,13 @@ pub enum Wire {
     WebSocket,
     /// Length-prefixed frames.
     Tcp,
+}
+
+impl Encoding {
+    /// The wire it belongs to.
+    pub fn wire(self) -> Wire {
+        if self == Self::Tcp { Wire::Tcp } else { Wire::WebSocket }
+    }
 }
 
 impl Wire {

@@ -109,7 +109,6 @@ impl Shard {
         }
         let number = self.log.append(message, encodings, slots.len() as u32);
         self.debts.owe(slots, number);
-        let count = slots.len() as u64;
-        self.ledgers.book(message.topic, |of| of.routed += count);
+        self.ledgers.book(message.topic, |of| of.routed += slots.len() as u64);
     }
 }
