@@ -1,5 +1,5 @@
-//! Proves: what a client that does not read for a while gets of each class once it reads again, and that one that
-//! keeps up gets every message of every class.
+//! Proves: what a client that does not read for a while, or not as fast as is published, gets of each class once it
+//! reads again, and that one that keeps up gets every message of every class.
 //! Method: over real sockets, with more bytes than the kernel holds; each message carries its number.
 
 // A failed step is a failed test.
@@ -7,16 +7,20 @@
 
 mod common;
 
-use common::{CLOSE, RawClient, TEXT, TestServer, within};
+use common::{CLOSE, Frame, RawClient, TEXT, TestServer, within};
 use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
 use stentor::config::Rule;
-use stentor::{Class, PublishOptions};
+use stentor::{Accepted, Class, PublishOptions};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 const COUNT: u64 = 1_500;
-const MESSAGE_BYTES: usize = 8 << 10;
+const MESSAGE_BYTES: usize = 2 << 10;
 /// Messages published beyond those that the one who keeps up has read: any socket holds as many.
-const AHEAD: u64 = 6;
+const AHEAD: u64 = 48;
 const IMAGE_EVERY: u64 = 50;
 
 /// What a client got, in its order.
@@ -43,66 +47,103 @@ fn server(class: Class) -> TestServer {
     })
 }
 
+fn text(number: u64) -> String {
+    format!("{number:0MESSAGE_BYTES$}")
+}
+
 /// Publishes every message, not further ahead than [`AHEAD`]; one in [`IMAGE_EVERY`] is an image.
 async fn publish(server: &TestServer, mut read: watch::Receiver<u64>) {
     let publisher = server.publisher();
     for number in 1..=COUNT {
         let options = PublishOptions { image: number % IMAGE_EVERY == 1, ..PublishOptions::default() };
-        publisher.publish_with("t", format!("{number:0MESSAGE_BYTES$}"), options).await.unwrap();
+        publisher.publish_with("t", text(number), options).await.unwrap();
         within("the one who reads", read.wait_for(|read| read + AHEAD > number)).await.unwrap();
     }
 }
 
-/// Reads up to the last message, or up to `caught_up` where that is to follow; tells how far it is.
-async fn read(mut client: RawClient, until_caught_up: bool, progress: watch::Sender<u64>) -> Vec<Got> {
+/// The same of so many, one every so often, and without images.
+async fn publish_at_rate(
+    server: &TestServer,
+    mut read: watch::Receiver<u64>,
+    count: u64,
+    every: Duration,
+) -> Duration {
+    let publisher = server.publisher();
+    let start = Instant::now();
+    for number in 1..=count {
+        sleep_until(start + every * number as u32).await;
+        assert_eq!(publisher.publish("t", text(number)).unwrap(), Accepted::Yes);
+        within("the one who reads", read.wait_for(|read| read + AHEAD > number)).await.unwrap();
+    }
+    start.elapsed()
+}
+
+/// What a frame says to one whose messages carry their numbers; `None` where that is only that it is behind.
+fn understood(frame: Frame) -> Option<Got> {
+    assert_ne!(frame.opcode(), CLOSE, "closed: {}", String::from_utf8_lossy(&frame.payload));
+    if frame.opcode() != TEXT {
+        return None;
+    }
+    let text = String::from_utf8(frame.payload).unwrap();
+    if !text.starts_with('{') {
+        assert_eq!(text.len(), MESSAGE_BYTES);
+        return Some(Got::Message(text.parse().unwrap()));
+    }
+    let event: Value = serde_json::from_str(&text).unwrap();
+    let number = |name: &str| event[name].as_u64().unwrap();
+    match event["event"].as_str().unwrap() {
+        "slow" => None,
+        "gap" => Some(Got::Gap { from: number("from"), to: number("to") }),
+        "caught_up" => {
+            Some(Got::CaughtUp { conflated: event["conflated"]["t"].as_u64().unwrap_or_default() })
+        }
+        other => panic!("no event of these: {other}"),
+    }
+}
+
+async fn next(client: &mut RawClient) -> Option<Got> {
+    understood(within("the next frame", client.next_frame()).await.expect("not the end"))
+}
+
+/// Reads up to the message `last`, or up to `caught_up` where that is to follow; tells how far it is.
+async fn read(
+    mut client: RawClient,
+    last: u64,
+    until_caught_up: bool,
+    progress: watch::Sender<u64>,
+) -> Vec<Got> {
     let (mut got, mut has_all) = (Vec::new(), false);
     loop {
-        let frame = within("the next frame", client.next_frame()).await.expect("not the end");
-        assert_ne!(frame.opcode(), CLOSE, "closed after {:?}", got.last());
-        if frame.opcode() != TEXT {
-            continue;
-        }
-        let text = String::from_utf8(frame.payload).unwrap();
-        if !text.starts_with('{') {
-            assert_eq!(text.len(), MESSAGE_BYTES);
-            let number = text.parse().unwrap();
-            got.push(Got::Message(number));
+        let Some(one) = next(&mut client).await else { continue };
+        if let Got::Message(number) = one {
             progress.send_replace(number);
-        } else {
-            let event: Value = serde_json::from_str(&text).unwrap();
-            let number = |name: &str| event[name].as_u64().unwrap();
-            match event["event"].as_str().unwrap() {
-                "slow" => {}
-                "gap" => got.push(Got::Gap { from: number("from"), to: number("to") }),
-                "caught_up" => {
-                    let conflated = event["conflated"]["t"].as_u64().unwrap_or_default();
-                    got.push(Got::CaughtUp { conflated });
-                }
-                other => panic!("no event of these: {other}"),
-            }
+            has_all |= number == last;
         }
-        has_all |= matches!(got.last(), Some(Got::Message(COUNT)));
-        let is_told = matches!(got.last(), Some(Got::CaughtUp { .. }));
+        let is_told = matches!(one, Got::CaughtUp { .. });
+        got.push(one);
         if has_all && (is_told || !until_caught_up) {
             return got;
         }
     }
 }
 
+fn assert_has_all(got: &[Got], count: u64) {
+    let missing = (1..=count).zip(got).find(|(number, got)| **got != Got::Message(*number));
+    assert_eq!(
+        (missing, got.len() as u64),
+        (None, count),
+        "who keeps up gets every message, and nothing else"
+    );
+}
+
 /// What one who does not read until everything is published gets; one who reads gets it all meanwhile.
 async fn run(server: &TestServer, class: Class) -> Vec<Got> {
     let slow = server.raw_upgraded("/ws/t").await;
     let (progress, is_read) = watch::channel(0);
-    let healthy = tokio::spawn(read(server.raw_upgraded("/ws/t").await, false, progress));
+    let healthy = tokio::spawn(read(server.raw_upgraded("/ws/t").await, COUNT, false, progress));
     publish(server, is_read).await;
-    let all = healthy.await.unwrap();
-    let missing = (1..=COUNT).find(|number| !all.contains(&Got::Message(*number)));
-    assert_eq!(
-        (missing, all.len() as u64),
-        (None, COUNT),
-        "who keeps up gets every message, and nothing else"
-    );
-    let got = read(slow, class == Class::State, watch::channel(0).0).await;
+    assert_has_all(&healthy.await.unwrap(), COUNT);
+    let got = read(slow, COUNT, class == Class::State, watch::channel(0).0).await;
     let total = async |end: &str| server.metric(&format!("stentor_{end}"), &[]).await;
     let mut accounted = 0.0;
     for end in ["delivered_total", "conflated_total", "skipped_total", "abandoned_total", "pending"] {
@@ -129,6 +170,84 @@ async fn of_state_the_newest_comes_and_what_was_replaced_is_counted() {
     }
     assert_eq!((last, told), (COUNT, missing));
     assert!(missing > COUNT / 2, "the socket took {} of {COUNT}: nothing was shown", COUNT - missing);
+    server.shutdown().await;
+}
+
+/// One connection as the operator sees it.
+async fn connection(server: &TestServer, address: SocketAddr) -> Value {
+    let listed = server.get("/connections").await.json();
+    let of = |line: &&Value| line["address"] == address.to_string();
+    listed["connections"].as_array().unwrap().iter().find(of).unwrap().clone()
+}
+
+/// Waits until the kernel takes nothing more for a client that does not read: how many messages it has taken, and
+/// one that the shard had meanwhile.
+async fn stopped(server: &TestServer, address: SocketAddr, read: &watch::Receiver<u64>) -> (usize, u64) {
+    within("a socket to be full", async {
+        let mut before = None;
+        loop {
+            let newest = *read.borrow();
+            let line = connection(server, address).await;
+            let number = |name: &str| line[name].as_u64().unwrap();
+            assert!(number("queued_frames") <= 2, "more than the one begun and the newest: {line}");
+            let sent = (line["state"] == "blocked").then(|| number("sent_frames"));
+            if let Some(sent) = sent.filter(|sent| before == Some(*sent)) {
+                return (sent as usize, newest);
+            }
+            before = sent;
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+/// 5,000 messages a second to one who reads 50: whenever its socket frees, what it is sent first, behind the frame that
+/// had begun, is the newest. It is never closed, and it is told exactly how many it did not get.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest() {
+    const TOTAL: u64 = 10_000;
+    let server = TestServer::with(|settings| {
+        // What the one who keeps up has read, the shard of the other has too.
+        settings.shards = 1;
+        settings.topics = vec![Rule { pattern: "t".into(), class: Some(Class::State), ..Rule::default() }];
+    });
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut slow = RawClient::of(within("a connection", socket.connect(server.websocket)).await.unwrap());
+    assert_eq!(slow.upgrade("/ws/t").await.status, 101);
+    let address = slow.stream.local_addr().unwrap();
+    let (progress, is_read) = watch::channel(0);
+    let healthy = tokio::spawn(read(server.raw_upgraded("/ws/t").await, TOTAL, false, progress));
+
+    let reading = async {
+        let (mut numbers, mut told, mut stops) = (Vec::new(), 0, Vec::new());
+        let mut pace = interval(Duration::from_millis(20));
+        while numbers.last() != Some(&TOTAL) || numbers.len() as u64 + told != TOTAL {
+            if numbers.len() == 15 * (stops.len() + 1) && stops.len() < 3 {
+                stops.push(stopped(&server, address, &is_read).await);
+            }
+            pace.tick().await;
+            match next(&mut slow).await {
+                Some(Got::Message(number)) => numbers.push(number),
+                Some(Got::CaughtUp { conflated }) => told += conflated,
+                other => panic!("of state only what is newer comes, not {other:?}"),
+            }
+        }
+        (numbers, told, stops)
+    };
+    let publishing = publish_at_rate(&server, is_read.clone(), TOTAL, Duration::from_micros(200));
+    let ((numbers, told, stops), took) = tokio::join!(reading, publishing);
+    println!("{TOTAL} messages in {took:?}, of which {} were taken", numbers.len());
+    assert_has_all(&healthy.await.unwrap(), TOTAL);
+
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    for (sent, newest) in stops {
+        assert!(numbers[sent + 1] >= newest, "after {sent} of {numbers:?} the newest was {newest}");
+    }
+    assert!(told > TOTAL * 9 / 10, "the socket took {} of {TOTAL}: nothing was shown", TOTAL - told);
+    assert_eq!(connection(&server, address).await["conflated"], told);
+    assert_eq!(server.metric("stentor_connections_dropped_total", &[r#"reason="slow_consumer""#]).await, 0.0);
+    drop(slow);
     server.shutdown().await;
 }
 
