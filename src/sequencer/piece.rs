@@ -20,6 +20,15 @@ pub(crate) enum Place {
     After(u64),
 }
 
+impl Place {
+    /// The last message that whoever stands there has or needs no more.
+    pub(crate) fn seq(self) -> u64 {
+        match self {
+            Self::Snapshot { head: seq } | Self::Resync { last: seq } | Self::After(seq) => seq,
+        }
+    }
+}
+
 /// What a subscriber is told before a piece, because it will not be sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {

@@ -8,7 +8,7 @@ use super::outbound::{Control, Data, Entry};
 use super::policy;
 use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;
-use crate::ids::{Slot, TopicId};
+use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::GATHER_BYTES_MAX;
 use crate::protocol::class::Terms;
 use crate::protocol::close::Reason;
@@ -46,6 +46,7 @@ impl Shard {
         let data = Data {
             held,
             topic: frame.topic,
+            epoch: self.topics.get(frame.topic).map_or(Epoch(0), |topic| topic.epoch),
             seq: frame.seq,
             class: terms.class,
             indexed: terms != Terms::default(),

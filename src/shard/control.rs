@@ -93,7 +93,8 @@ impl Shard {
         now: Moment,
         sockets: &mut impl Sockets,
     ) {
-        let pays_first = matches!(kind, Control::Answer | Control::Notice | Control::Gap(_) | Control::Close);
+        let pays_first =
+            matches!(kind, Control::Answer | Control::Notice | Control::Gap(..) | Control::Close);
         if pays_first && self.debts.owes(slot) {
             self.pay(slot, now, sockets);
         }
@@ -131,7 +132,7 @@ impl Shard {
         match kind {
             Control::Answer => self.answered(slot),
             Control::Close => self.effects.push(Effect::Finished(slot)),
-            Control::Notice | Control::Gap(_) | Control::Ping | Control::Pong => {}
+            Control::Notice | Control::Gap(..) | Control::Ping | Control::Pong => {}
         }
     }
 

@@ -9,9 +9,10 @@
 
 use super::waiting::{Gap, Waiting};
 use crate::clock::Moment;
-use crate::ids::TopicId;
+use crate::ids::{Epoch, TopicId};
 use crate::limits::ENTRY_BYTES;
 use crate::protocol::class::Class;
+use crate::protocol::operation::Since;
 use crate::protocol::topic::TopicName;
 use crate::shard::log::Held;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -29,8 +30,8 @@ pub(crate) enum Control {
     Answer,
     /// A handshake's answer, a notice, a heartbeat.
     Notice,
-    /// What of a topic will not come; it stands before the topic's next message.
-    Gap(TopicId),
+    /// What of a topic will not come after that place; it stands before the topic's next message.
+    Gap(TopicId, Since),
     /// A question whether the client is there; it need not wait for what is owed.
     Ping,
     /// Of pongs one is owed at a time: the newest.
@@ -44,6 +45,7 @@ pub(crate) enum Control {
 pub(crate) struct Data {
     pub(crate) held: Rc<Held>,
     pub(crate) topic: TopicId,
+    pub(crate) epoch: Epoch,
     pub(crate) seq: u64,
     pub(crate) class: Class,
     /// Whether its topic is indexed.
@@ -52,13 +54,14 @@ pub(crate) struct Data {
     pub(crate) since_s: u32,
 }
 
-/// The frames of a topic's history after one number and up to another.
+/// Frames of a topic's history.
 #[derive(Clone, Debug)]
 pub(crate) struct Portion {
     pub(crate) held: Rc<Held>,
     pub(crate) topic: TopicId,
-    pub(crate) after: u64,
-    pub(crate) last: u64,
+    /// Where a subscriber stands that lacks them, and one that has them.
+    pub(crate) before: Since,
+    pub(crate) last: Since,
 }
 
 /// One frame waiting.
@@ -70,7 +73,7 @@ pub(crate) enum Entry {
         kind: Control,
     },
     /// A piece of a replay, shared by all who are sent the same.
-    Piece(Portion),
+    Piece(Box<Portion>),
     /// A message that was taken back.
     Gone,
 }
@@ -161,13 +164,25 @@ impl Outbound {
         self.entries.iter().enumerate().map(|(at, entry)| (entry, if at == 0 { self.begun } else { 0 }))
     }
 
-    /// What waits of topics: which, the number before what waits and the last of it, and how many bytes have gone.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = (TopicId, u64, u64, usize)> {
-        self.iter().filter_map(|(entry, begun)| match entry {
-            Entry::Data(data) => Some((data.topic, data.seq - 1, data.seq, begun)),
-            Entry::Piece(portion) => Some((portion.topic, portion.after, portion.last, begun)),
+    /// Where a subscriber will stand whose queue is dropped: which topic's message is the first that waits and has not
+    /// begun, and the last that it has before it. Of that topic alone where one is given.
+    pub(crate) fn place(&self, topic: Option<TopicId>) -> Option<(TopicId, Since)> {
+        let waits = self.iter().filter(|(_, begun)| *begun == 0).filter_map(|(entry, _)| match entry {
+            Entry::Data(data) => Some((data.topic, Since { epoch: data.epoch, seq: data.seq - 1 })),
+            Entry::Piece(portion) => Some((portion.topic, portion.before)),
+            Entry::Control { kind: Control::Gap(topic, before), .. } => Some((*topic, *before)),
             _ => None,
-        })
+        });
+        waits.into_iter().find(|(of, _)| topic.is_none_or(|topic| topic == *of))
+    }
+
+    /// Where it stands on the topic of the message that has begun, once it has that.
+    pub(crate) fn place_begun(&self) -> Option<(TopicId, Since)> {
+        match self.iter().next().filter(|(_, begun)| *begun > 0)?.0 {
+            Entry::Data(data) => Some((data.topic, Since { epoch: data.epoch, seq: data.seq })),
+            Entry::Piece(portion) => Some((portion.topic, portion.last)),
+            _ => None,
+        }
     }
 
     /// What waits of an indexed topic.
@@ -231,6 +246,19 @@ impl Outbound {
         None
     }
 
+    /// Takes the message of a topic back that waits, because a newer one comes behind what is to be told first, and
+    /// counts it as replaced; where it stood.
+    pub(crate) fn conflate_away(
+        &mut self,
+        topic: TopicId,
+        name: &TopicName,
+        total: &mut Total,
+    ) -> Option<u64> {
+        let (_, position) = self.take_back(topic, total)?;
+        *self.conflated.entry(name.clone()).or_default() += 1;
+        Some(position)
+    }
+
     /// How many messages of which topics were conflated since this was last asked.
     pub(crate) fn take_conflated(&mut self) -> BTreeMap<TopicName, u64> {
         std::mem::take(&mut self.conflated)
@@ -265,6 +293,7 @@ impl Outbound {
         &mut self,
         topic: TopicId,
         at: Option<u64>,
+        epoch: Epoch,
         (from, to): (u64, u64),
         notice: impl Fn(u64, u64) -> Vec<u8>,
         total: &mut Total,
@@ -272,7 +301,8 @@ impl Outbound {
         let waits = self.index.entry(topic).or_default().gap;
         let grows = waits.filter(|gap| gap.to + 1 == from);
         let from = grows.map_or(from, |gap| gap.from);
-        let entry = Entry::Control { bytes: notice(from, to), kind: Control::Gap(topic) };
+        let kind = Control::Gap(topic, Since { epoch, seq: from - 1 });
+        let entry = Entry::Control { bytes: notice(from, to), kind };
         let position = match grows.map(|gap| gap.position).or(at) {
             Some(position) => {
                 self.put(self.at(position), entry, total);
@@ -346,11 +376,14 @@ impl Outbound {
     pub(crate) fn retag(&mut self, from: TopicId, to: TopicId) {
         self.settle(from);
         for entry in &mut self.entries {
-            match entry {
-                Entry::Data(Data { topic, .. }) | Entry::Piece(Portion { topic, .. }) if *topic == from => {
-                    *topic = to;
-                }
-                _ => {}
+            let topic = match entry {
+                Entry::Data(data) => &mut data.topic,
+                Entry::Piece(portion) => &mut portion.topic,
+                Entry::Control { kind: Control::Gap(topic, _), .. } => topic,
+                Entry::Control { .. } | Entry::Gone => continue,
+            };
+            if *topic == from {
+                *topic = to;
             }
         }
     }
@@ -383,7 +416,7 @@ impl Outbound {
         let position = self.first + at as u64;
         let topic = match &self.entries[at] {
             Entry::Data(data) if data.indexed => data.topic,
-            Entry::Control { kind: Control::Gap(topic), .. } => *topic,
+            Entry::Control { kind: Control::Gap(topic, _), .. } => *topic,
             _ => return,
         };
         let Some(waiting) = self.index.get_mut(&topic) else { return };
@@ -414,7 +447,7 @@ impl Outbound {
                 Entry::Data(data) if data.indexed && at > skip => {
                     index.entry(data.topic).or_default().push(position, data.held.bytes.len());
                 }
-                Entry::Control { kind: Control::Gap(topic), .. } => {
+                Entry::Control { kind: Control::Gap(topic, _), .. } => {
                     let moved = gaps.get(topic).filter(|gap| gap.position == old);
                     let moved = moved.map(|gap| Gap { position, ..*gap });
                     if moved.is_some() {
@@ -489,7 +522,15 @@ mod tests {
     use std::cell::Cell;
 
     fn data(held: &Rc<Held>, topic: TopicId, seq: u64, class: Class) -> Data {
-        Data { held: held.clone(), topic, seq, class, indexed: class != Class::Event, since_s: 0 }
+        Data {
+            held: held.clone(),
+            topic,
+            epoch: Epoch(1),
+            seq,
+            class,
+            indexed: class != Class::Event,
+            since_s: 0,
+        }
     }
 
     fn event(held: &Rc<Held>, seq: u64) -> Entry {
@@ -606,20 +647,49 @@ mod tests {
         for seq in 1..=2 {
             let (taken, at) = queue.take_back(9, &mut total).unwrap();
             assert_eq!(taken, seq);
-            queue.tell_gap(9, Some(at), (seq, seq), notice, &mut total);
+            queue.tell_gap(9, Some(at), Epoch(1), (seq, seq), notice, &mut total);
         }
         assert_eq!(written(&queue), b"[1-2]345");
         queue.advance(1, &mut total, drop);
         let (_, at) = queue.take_back(9, &mut total).unwrap();
-        queue.tell_gap(9, Some(at), (3, 3), notice, &mut total);
+        queue.tell_gap(9, Some(at), Epoch(1), (3, 3), notice, &mut total);
         assert_eq!(written(&queue), b"1-2][3-3]45");
         queue.push_first(Entry::Control { bytes: b"!".to_vec(), kind: Control::Notice }, &mut total);
         assert_eq!(written(&queue), b"1-2]![3-3]45");
         queue.advance(11, &mut total, drop);
-        queue.tell_gap(9, None, (6, 7), notice, &mut total);
+        queue.tell_gap(9, None, Epoch(1), (6, 7), notice, &mut total);
         assert_eq!(written(&queue), b"5[6-7]");
         queue.clear(&mut total);
         assert_eq!((total, queue.index.len()), (Total::default(), 0));
+    }
+
+    /// Proves: the place that is named is the last that arrives, of the history it belongs to, also when a frame has
+    /// begun, other topics wait, or a gap has not been told of.
+    #[test]
+    fn the_place_is_the_one_before_the_first_that_is_lost() {
+        let mut total = Total::default();
+        let mut queue = Outbound::new(Moment::default());
+        let place = |epoch, seq| Since { epoch: Epoch(epoch), seq };
+        assert_eq!(queue.place(None), None);
+        queue.push(Entry::Data(data(&held(b"begun"), 1, 10, Class::Event)), 3, &mut total);
+        assert_eq!((queue.place(None), queue.place_begun()), (None, Some((1, place(1, 10)))));
+        queue.push(Entry::Data(data(&held(b"."), 2, 77, Class::BestEffort)), 0, &mut total);
+        queue.push(
+            Entry::Data(Data { epoch: Epoch(5), ..data(&held(b"."), 1, 1, Class::Event) }),
+            0,
+            &mut total,
+        );
+        assert_eq!(
+            (queue.place(None), queue.place(Some(1))),
+            (Some((2, place(1, 76))), Some((1, place(5, 0))))
+        );
+        let portion = Portion { held: held(b"-"), topic: 3, before: place(5, 6), last: place(5, 9) };
+        queue.push(Entry::Piece(Box::new(portion)), 0, &mut total);
+        assert_eq!(queue.place(Some(3)), Some((3, place(5, 6))), "a replay that waits is lost too");
+        let (_, at) = queue.take_back(2, &mut total).unwrap();
+        queue.tell_gap(2, Some(at), Epoch(1), (77, 77), notice, &mut total);
+        queue.push(Entry::Data(data(&held(b"."), 2, 78, Class::BestEffort)), 0, &mut total);
+        assert_eq!(queue.place(None), Some((2, place(1, 76))), "so is a gap");
     }
 
     /// Proves: a queue does not grow with what was taken back, and what is left keeps its order.
@@ -632,7 +702,7 @@ mod tests {
             queue.push(Entry::Data(data(&held(b"."), 9, seq, Class::BestEffort)), 0, &mut total);
             if seq > 3 {
                 let (taken, at) = queue.take_back(9, &mut total).unwrap();
-                queue.tell_gap(9, Some(at), (taken, taken), notice, &mut total);
+                queue.tell_gap(9, Some(at), Epoch(1), (taken, taken), notice, &mut total);
             }
             assert!(queue.entries.len() <= 2 * queue.frames() + GONE_KEPT, "{} entries", queue.entries.len());
         }

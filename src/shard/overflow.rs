@@ -7,12 +7,14 @@
 use super::core::Shard;
 use super::outbound::{Control, Data, Entry};
 use super::policy::{self, Verdict};
+use super::topics::Topic;
 use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
 use crate::limits::ENTRY_BYTES;
 use crate::protocol::class::{Class, Terms};
 use crate::protocol::close::Reason;
+use crate::protocol::operation::Since;
 use crate::protocol::reply;
 
 impl Shard {
@@ -42,8 +44,7 @@ impl Shard {
         if self.fits(slot, frame.topic, terms, len) {
             return true;
         }
-        let Some(verdict) = self.verdict(slot, frame.topic, frame.seq) else { return false };
-        match verdict {
+        match policy::of(terms.class).overflow() {
             Verdict::Queue => return true,
             Verdict::SkipOldest => {
                 while self.skip_oldest(slot, frame.topic) {
@@ -54,8 +55,8 @@ impl Shard {
                 self.tell_gap(slot, frame.topic, None, (frame.seq, frame.seq));
                 self.skip(slot, number);
             }
-            Verdict::Close { last } => {
-                self.close_slow(slot, frame.topic, last, now, sockets);
+            Verdict::Close => {
+                self.close_slow(slot, frame.topic, frame.seq, now, sockets);
                 self.abandon(slot, number);
             }
             Verdict::Resync => {
@@ -64,12 +65,6 @@ impl Shard {
             }
         }
         false
-    }
-
-    /// What the policy of the topic's class says of a message that does not fit.
-    fn verdict(&self, slot: Slot, topic: TopicId, seq: u64) -> Option<Verdict> {
-        let queue = self.writers.get(slot as usize)?.outbound.as_ref()?;
-        Some(policy::of(self.terms(topic).class).overflow(queue, topic, seq))
     }
 
     /// True exactly when the queue holds the frame within the connection's bounds and its topic's.
@@ -107,18 +102,38 @@ impl Shard {
     fn tell_gap(&mut self, slot: Slot, topic: TopicId, at: Option<u64>, range: (u64, u64)) {
         let wire = self.wire(slot);
         let Some(queue) = &mut self.writers[slot as usize].outbound else { return };
-        let Some(name) = self.topics.get(topic).map(|topic| &topic.name) else { return };
+        let Some(Topic { name, epoch, .. }) = self.topics.get(topic) else { return };
         let notice = |from, to| wire.text(&reply::gap(name, from, to, "slow"));
-        queue.tell_gap(topic, at, range, notice, &mut self.queued);
+        queue.tell_gap(topic, at, *epoch, range, notice, &mut self.queued);
+    }
+
+    /// Where the newest message takes the place of the one that waits, that goes before something is told that must
+    /// stand before the newest; numbers that were left out are told in its place, and with all that come to be left
+    /// out while they wait: a queue must not grow with what is told either. True when they were.
+    pub(super) fn tell_instead(&mut self, slot: Slot, topic: TopicId, left_out: Option<(u64, u64)>) -> bool {
+        let wire = self.wire(slot);
+        let Some(Topic { name, epoch, terms, .. }) = self.topics.get(topic) else { return false };
+        let writer = &mut self.writers[slot as usize];
+        let Some(queue) = writer.outbound.as_mut().filter(|_| policy::of(terms.class).conflates()) else {
+            return false;
+        };
+        let Some(position) = queue.conflate_away(topic, name, &mut self.queued) else { return false };
+        writer.lost.get_or_insert_default().conflated += 1;
+        self.ledgers.book(topic, |of| of.conflated += 1);
+        let Some((from, to)) = left_out else { return false };
+        let from = queue.waiting(topic).and_then(|waiting| waiting.gap).map_or(from, |gap| gap.to + 1);
+        let notice = |from, to| wire.text(&reply::gap(name, from, to, "publisher"));
+        queue.tell_gap(topic, Some(position), *epoch, (from, to), notice, &mut self.queued);
+        true
     }
 
     /// Messages that have waited longer than their topic's rule lets them: its policy runs.
     pub(super) fn judge_age(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         while let Some((topic, seq)) = self.oldest_too_old(slot, now) {
-            match self.verdict(slot, topic, seq) {
-                Some(Verdict::SkipOldest) if self.skip_oldest(slot, topic) => {}
-                Some(Verdict::Close { last }) => return self.close_slow(slot, topic, last, now, sockets),
-                Some(Verdict::Resync) => self.start_again(slot, topic, seq),
+            match policy::of(self.terms(topic).class).overflow() {
+                Verdict::SkipOldest if self.skip_oldest(slot, topic) => {}
+                Verdict::Close => return self.close_slow(slot, topic, seq, now, sockets),
+                Verdict::Resync => self.start_again(slot, topic, seq),
                 _ => return,
             }
         }
@@ -156,24 +171,36 @@ impl Shard {
         }
     }
 
-    /// Closes a slow consumer: the queue is dropped, the begun frame finished, the close frame sent.
-    fn close_slow(&mut self, slot: Slot, topic: TopicId, last: u64, now: Moment, sockets: &mut impl Sockets) {
-        let text = self.topics.get(topic).map_or_else(
-            || "slow consumer".to_owned(),
-            |topic| reply::slow_consumer(&topic.name, topic.epoch, last),
-        );
-        self.drop_queue(slot);
-        self.close_with(slot, Reason::SlowConsumer, Reason::SlowConsumer.code(), &text, now, sockets);
+    /// Closes a slow consumer for whom the message `seq` of a topic is too much, naming the last of that topic that it
+    /// will have received.
+    fn close_slow(&mut self, slot: Slot, topic: TopicId, seq: u64, now: Moment, sockets: &mut impl Sockets) {
+        let queue = self.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
+        let waits = queue.and_then(|queue| queue.place(Some(topic)));
+        let before = |of: &Topic| (topic, Since { epoch: of.epoch, seq: seq - 1 });
+        self.close_at(slot, waits.or_else(|| self.topics.get(topic).map(before)), now, sockets);
     }
 
     /// Closes a blocked slot that is too far behind, naming the last message it will have received.
     pub(super) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let Some(queue) = &self.writers[slot as usize].outbound else { return };
-        let waits = queue.numbers().find(|(.., begun)| *begun == 0);
-        let last = waits.map(|(topic, before, ..)| (topic, before));
-        let begun = queue.numbers().next().map(|(topic, _, last, _)| (topic, last));
-        let (topic, last) = last.or(begun).unwrap_or((TopicId::MAX, 0));
-        self.close_slow(slot, topic, last, now, sockets);
+        self.close_at(slot, queue.place(None).or_else(|| queue.place_begun()), now, sockets);
+    }
+
+    /// Closes a slow consumer: the queue is dropped, the begun frame finished, the close frame sent.
+    fn close_at(
+        &mut self,
+        slot: Slot,
+        place: Option<(TopicId, Since)>,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let named = place.and_then(|(topic, last)| Some((&self.topics.get(topic)?.name, last)));
+        let text = named.map_or_else(
+            || "slow consumer".to_owned(),
+            |(name, last)| reply::slow_consumer(name, last.epoch, last.seq),
+        );
+        self.drop_queue(slot);
+        self.close_with(slot, Reason::SlowConsumer, Reason::SlowConsumer.code(), &text, now, sockets);
     }
 
     /// Tells a connection, once, that half of its bounds are used: before everything else that waits.

@@ -16,13 +16,14 @@
 
 use super::core::Shard;
 use super::log::Held;
-use super::outbound::{Entry, Portion};
+use super::outbound::{Control, Entry, Portion};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, REPLAY_KEPT_BYTES, RESYNC_EVERY_S};
 use crate::message::{Encoding, Message};
 use crate::protocol::close::Reason;
+use crate::protocol::operation::Since;
 use crate::protocol::outcome::Grant;
 use crate::protocol::reply;
 use crate::protocol::topic::TopicName;
@@ -136,6 +137,9 @@ impl Shard {
             let (Place::Resync { last }, topic) = (one.place, self.topics.get(one.topic)?) else {
                 return None;
             };
+            if one.epoch != topic.epoch {
+                return Some(reply::new_epoch(&topic.name, topic.epoch, topic.seq));
+            }
             (last < topic.seq).then(|| reply::gap(&topic.name, last + 1, topic.seq, "slow"))
         };
         waits.filter(|one| topics.binary_search(&one.topic).is_ok()).filter_map(gap).collect()
@@ -165,6 +169,7 @@ impl Shard {
             let reason = Reason::CannotResume;
             return self.close(slot, reason, reason.code(), &reply::cannot_resume(&name), now, sockets);
         };
+        let stood = Since { epoch: one.epoch, seq: one.place.seq() };
         (one.epoch, one.place, one.is_asked) = (piece.epoch, piece.end(), false);
         let encoding = self.hot[slot as usize].encoding;
         if piece.is_last {
@@ -179,7 +184,8 @@ impl Shard {
                 Loss::Gap { from, to, reason } => reply::gap(&name, from, to, reason),
                 Loss::Epoch { epoch, seq } => reply::new_epoch(&name, epoch, seq),
             };
-            self.notify(slot, &text, now, sockets);
+            let frame = self.wire(slot).text(&text);
+            self.control(slot, frame, Control::Gap(topic, stood), now, sockets);
         }
         if self.is_here(answer.connection) {
             self.send_pieces(slot, portion.as_slice(), now, sockets);
@@ -274,7 +280,7 @@ impl Shard {
             self.block(slot, now);
         }
         for piece in rest {
-            self.enqueue(slot, Entry::Piece(piece.clone()), std::mem::take(&mut taken));
+            self.enqueue(slot, Entry::Piece(piece.clone().into()), std::mem::take(&mut taken));
         }
         self.pieces_sent(slot, pieces.len() - rest.len());
         self.bound_the_shard(now, sockets);
@@ -293,27 +299,35 @@ impl Shard {
 
     /// Something about a topic has changed; who is live on it is told in its place among the messages.
     pub(super) fn news(&mut self, news: &News, now: Moment, sockets: &mut impl Sockets) {
-        let text = match (news.change, self.topics.get_mut(news.topic)) {
-            (Change::Retired, _) => return self.retired(news.topic, now, sockets),
-            (_, None) => return,
-            (Change::Terms(terms), Some(topic)) => {
-                topic.terms = terms;
-                return;
-            }
-            (Change::Epoch { epoch, seq }, Some(topic)) => {
-                (topic.epoch, topic.seq) = (epoch, seq);
-                reply::new_epoch(&topic.name, epoch, seq)
-            }
-            (Change::Skip { from, to }, Some(topic)) => {
-                topic.seq = to;
-                reply::gap(&topic.name, from, to, "publisher")
-            }
-        };
-        let topic = self.topics.get_mut(news.topic);
-        for slot in topic.map(|topic| topic.slots().to_vec()).unwrap_or_default() {
+        if matches!(news.change, Change::Retired) {
+            return self.retired(news.topic, now, sockets);
+        }
+        let Some(topic) = self.topics.get_mut(news.topic) else { return };
+        if let Change::Terms(terms) = news.change {
+            topic.terms = terms;
+            return;
+        }
+        // What is owed is of before: it must be known as that, whatever becomes of who does not take it.
+        for slot in topic.slots().to_vec() {
             self.pay(slot, now, sockets);
-            self.fix_in_place(slot, news.topic);
-            self.notify(slot, &text, now, sockets);
+        }
+        let Some(topic) = self.topics.get_mut(news.topic) else { return };
+        let (text, left_out) = match news.change {
+            Change::Epoch { epoch, seq } => {
+                (topic.epoch, topic.seq) = (epoch, seq);
+                (reply::new_epoch(&topic.name, epoch, seq), None)
+            }
+            Change::Skip { from, to } => {
+                topic.seq = to;
+                (reply::gap(&topic.name, from, to, "publisher"), Some((from, to)))
+            }
+            Change::Retired | Change::Terms(_) => return,
+        };
+        for slot in topic.slots().to_vec() {
+            if !self.tell_instead(slot, news.topic, left_out) {
+                self.fix_in_place(slot, news.topic);
+                self.notify(slot, &text, now, sockets);
+            }
         }
     }
 
@@ -326,7 +340,9 @@ impl Shard {
     /// A piece's frames, made once for all who are sent the same; `None` where there are none.
     fn encode(&mut self, encoding: Encoding, name: &TopicName, piece: &Piece) -> Option<Portion> {
         let (key, last) = (Key::of(encoding, piece)?, piece.messages.last()?);
-        let portion = |held| Portion { held, topic: last.topic, after: piece.after, last: last.seq };
+        let place = |seq| Since { epoch: piece.epoch, seq };
+        let (before, until) = (place(piece.after), place(last.seq));
+        let portion = |held| Portion { held, topic: last.topic, before, last: until };
         self.counters.replayed += piece.messages.len() as u64;
         self.counters.snapshots += u64::from(piece.is_snapshot);
         if let Some(held) = self.replays.kept.get(&key) {

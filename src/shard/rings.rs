@@ -5,11 +5,12 @@ use super::debts::{Debts, Run};
 use super::log::{Held, Log};
 use super::outbound::{Control, Data, Entry, Outbound, Portion, Total};
 use crate::clock::Moment;
-use crate::ids::{Slot, TopicId};
+use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, FRAME_COPIED_BYTES_MAX};
 use crate::message::{Encoding, Message, Payload};
 use crate::properties::generated::cases;
 use crate::protocol::class::Class;
+use crate::protocol::operation::Since;
 use crate::protocol::topic::TopicName;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -211,7 +212,15 @@ impl Pair {
         let bytes = vec![b'a' + (*seq % 26) as u8; len];
         let held = Rc::new(Held { bytes: bytes.clone(), queued: Cell::new(0) });
         let class = class(topic);
-        let data = Data { held, topic, seq: *seq, class, indexed: class != Class::Event, since_s: 0 };
+        let data = Data {
+            held,
+            topic,
+            epoch: Epoch(1),
+            seq: *seq,
+            class,
+            indexed: class != Class::Event,
+            since_s: 0,
+        };
         (data, (Waits::Data { topic, seq: *seq }, bytes))
     }
 
@@ -234,7 +243,7 @@ impl Pair {
     fn tell_gap(&mut self, topic: TopicId, at: Option<(usize, u64)>, seq: u64) {
         let place = at.map(|(_, position)| position);
         let notice = |from, to| gap_notice(topic, from, to);
-        self.queue.tell_gap(topic, place, (seq, seq), notice, &mut self.total);
+        self.queue.tell_gap(topic, place, Epoch(1), (seq, seq), notice, &mut self.total);
         let waits = self.gaps.get(&topic).copied().filter(|(_, to)| to + 1 == seq);
         let grows = waits.and_then(|(from, to)| {
             let at = self.find(|waits| *waits == Waits::Gap { topic, from, to })?;
@@ -284,7 +293,8 @@ impl Pair {
             }
             QueueStep::Piece(len) => {
                 let held = Rc::new(Held { bytes: vec![b'-'; len], queued: Cell::new(0) });
-                let portion = Portion { held, topic: 0, after: 0, last: 0 };
+                let place = Since { epoch: Epoch(1), seq: 0 };
+                let portion = Box::new(Portion { held, topic: 0, before: place, last: place });
                 self.queue.push(Entry::Piece(portion), 0, &mut self.total);
                 self.model.push_back((Waits::Other, vec![b'-'; len]));
             }

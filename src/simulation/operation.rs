@@ -1,6 +1,8 @@
 //! What may happen, with everything it needs to happen the same way again. Who and what are meant are indices into
 //! what there is at that moment, so that a schedule stays one when steps are left out of it.
 
+use super::view::TOPICS;
+use crate::protocol::class::Class;
 use fastrand::Rng;
 
 /// One step.
@@ -17,7 +19,7 @@ pub(super) enum Operation {
     /// One pattern fewer.
     UnsubscribePattern { who: usize, pattern: usize },
     /// A message of so many bytes beside its number, an image or not.
-    Publish { topic: usize, size: usize, image: bool },
+    Publish { topic: usize, size: usize, image: bool, numbering: Numbering },
     /// A shard takes so many of its inbox.
     Take { shard: usize, count: usize },
     /// A shard pays with so many sends, of a sweep under way or a new one.
@@ -42,23 +44,36 @@ pub(super) enum Operation {
     Wait { millis: u64 },
 }
 
+/// What a publisher says of a message's place.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Numbering {
+    Next,
+    /// So many numbers are left out before it.
+    LeavesOut(u64),
+    /// A new history begins with it.
+    Anew,
+}
+
 /// So many steps, the same for the same seed.
 pub(super) fn schedule(seed: u64, steps: usize) -> Vec<Operation> {
     let mut rng = Rng::with_seed(seed ^ 0x5EED);
-    (0..steps).map(|_| draw(&mut rng)).collect()
+    // Some topics are busy, so that queues fill, often one of those that then begin again; the others come late.
+    let deltas = (0..TOPICS.len()).filter(|topic| TOPICS[*topic].class == Class::Delta);
+    let deltas: Vec<_> = deltas.chain([rng.usize(..64)]).collect();
+    let busy = [rng.usize(..64), rng.usize(..64), deltas[rng.usize(..deltas.len())]];
+    (0..steps).map(|_| draw(&mut rng, busy)).collect()
 }
 
-fn draw(rng: &mut Rng) -> Operation {
+fn draw(rng: &mut Rng, busy: [usize; 3]) -> Operation {
     let (who, shard) = (rng.usize(..64), rng.usize(..2));
-    // Some topics are busy, and the others come late.
-    let topic = if rng.u8(..4) > 0 { rng.usize(..6) } else { rng.usize(6..12) };
+    let topic = if rng.u8(..5) > 0 { busy[rng.usize(..3)] } else { rng.usize(..64) };
     match rng.u32(0..100) {
         0..5 => {
-            let room = if rng.bool() { usize::MAX } else { rng.usize(200..5_000) };
+            let room = if rng.u8(..3) == 0 { usize::MAX } else { rng.usize(200..5_000) };
             Operation::Connect { room, combined: rng.u8(..4) == 0 }
         }
         5..15 => {
-            let back = if rng.bool() { Some(rng.u64(0..4)) } else { None };
+            let back = rng.bool().then(|| rng.u64(0..20));
             Operation::Subscribe { who, topic, back }
         }
         15..18 => Operation::Unsubscribe { who, topic },
@@ -70,7 +85,12 @@ fn draw(rng: &mut Rng) -> Operation {
         22..48 => {
             let is_large = rng.u8(..20) == 0;
             let size = if is_large { rng.usize(16_000..20_000) } else { rng.usize(0..300) };
-            Operation::Publish { topic, size, image: rng.u8(..8) == 0 }
+            let numbering = match rng.u8(..40) {
+                0 => Numbering::Anew,
+                1 => Numbering::LeavesOut(rng.u64(1..9)),
+                _ => Numbering::Next,
+            };
+            Operation::Publish { topic, size, image: rng.u8(..6) == 0, numbering }
         }
         48..62 => Operation::Take { shard, count: rng.usize(1..20) },
         62..76 => Operation::Sweep { shard, sends: rng.usize(1..6) },

@@ -2,14 +2,16 @@
 //! its socket took is held against that after every step.
 
 use super::accounts::Accounts;
-use super::operation::Operation;
+use super::operation::{Numbering, Operation};
+use super::published::Published;
 use super::reading::{self, Read};
 use super::scene::{Scene, imbalance};
+use super::totals::Totals;
 use super::view::{
     PATTERNS, Span, TOPICS, Topic, Verdict, View, came, ensure, is_match, kind, named_its_last, told,
 };
 use crate::config::{Rule, Snapshot};
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, Epoch};
 use crate::limits::{ENTRY_BYTES, Limits};
 use crate::message::{Message, frame};
 use crate::protocol::class::Class;
@@ -29,55 +31,8 @@ use std::time::Duration;
 const FRAME_BYTES: usize = 21_000;
 /// More than the notices, acks and pongs of any queue.
 const CONTROL_FRAMES: usize = 200;
-
-/// What became of what, over all schedules.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    messages: u64,
-    delivered: u64,
-    conflated: u64,
-    skipped: u64,
-    abandoned: u64,
-    slow: u64,
-    unsynced: u64,
-    rejoined: u64,
-    resumed: u64,
-    replayed: u64,
-    /// Subscribers of `delta` topics that were sent a snapshot because they were behind.
-    restarted: u64,
-    /// Topics that came to a client by a pattern, before their first message and after it.
-    awaited: u64,
-    matched: u64,
-    /// Topics left by name, or with a pattern, that a client kept because of what else it asked for.
-    kept: u64,
-}
-
-impl Totals {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.delivered += other.delivered;
-        self.conflated += other.conflated;
-        self.skipped += other.skipped;
-        self.abandoned += other.abandoned;
-        self.slow += other.slow;
-        self.unsynced += other.unsynced;
-        self.rejoined += other.rejoined;
-        self.resumed += other.resumed;
-        self.replayed += other.replayed;
-        self.restarted += other.restarted;
-        self.awaited += other.awaited;
-        self.matched += other.matched;
-        self.kept += other.kept;
-    }
-
-    /// True when everything there is to try has happened.
-    pub(super) fn is_varied(&self) -> bool {
-        let lost = [self.conflated, self.skipped, self.abandoned, self.slow];
-        let had = [self.rejoined, self.resumed, self.restarted, self.replayed];
-        let by_pattern = [self.awaited, self.matched, self.kept];
-        self.unsynced > 0 && lost.into_iter().chain(had).chain(by_pattern).all(|count| count > 10)
-    }
-}
+/// Clients at one time.
+const CLIENTS_MAX: usize = 12;
 
 /// What a subscription is to be answered.
 #[derive(Clone, Copy, Debug)]
@@ -117,10 +72,7 @@ impl Client {
 pub(super) struct Oracle {
     scene: Scene,
     limits: Limits,
-    /// Bytes of padding of each message of each topic.
-    published: BTreeMap<&'static str, Vec<usize>>,
-    /// Which of them are images, ascending.
-    images: BTreeMap<&'static str, Vec<u64>>,
+    published: BTreeMap<&'static str, Published>,
     /// What the subscriptions under way will be answered, in the order of their shard's FIFO.
     promises: [VecDeque<Promised>; 2],
     /// The newest message of each topic that each shard has taken.
@@ -134,9 +86,9 @@ impl Oracle {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let limits = Limits {
-            queue_frames: rng.usize(5..100),
-            queue_bytes: rng.usize(2_000..100_000),
-            queues_bytes_per_shard: rng.usize(50_000..500_000),
+            queue_frames: rng.usize(4..40),
+            queue_bytes: rng.usize(2_000..60_000),
+            queues_bytes_per_shard: rng.usize(10_000..200_000),
             ..Limits::default()
         };
         let rules = TOPICS.map(|topic| Rule {
@@ -147,13 +99,11 @@ impl Oracle {
             ..Rule::default()
         });
         let scene = Scene::new(2, limits.clone(), rules.into());
-        let published = TOPICS.map(|topic| (topic.name, Vec::new())).into();
-        let images = TOPICS.map(|topic| (topic.name, Vec::new())).into();
+        let published = TOPICS.map(|topic| (topic.name, Published::default())).into();
         Self {
             scene,
             limits,
             published,
-            images,
             promises: Default::default(),
             taken: Default::default(),
             clients: Vec::new(),
@@ -208,7 +158,7 @@ impl Oracle {
             }
             for (topic, view) in &client.topics {
                 let id = client.id;
-                let head = self.published[topic.as_str()].len() as u64;
+                let head = self.published[topic.as_str()].head();
                 let may_stop = view.spans.back().is_some_and(|span| span.may_stop);
                 let rest = view.next().filter(|next| *next <= head && !may_stop);
                 ensure(rest.is_none(), || format!("{id} misses {topic} from {rest:?} on: {view:?}"))?;
@@ -220,16 +170,17 @@ impl Oracle {
             let left = (counters.pending, counters.queued_frames, counters.queued_bytes, counters.blocked);
             ensure(left == (0, 0, 0, 0), || format!("left behind: {left:?}"))?;
             let (slow, unsynced) = (Reason::SlowConsumer as usize, Reason::CannotResume as usize);
-            self.totals.add(&Totals {
-                delivered: counters.account.delivered,
-                conflated: counters.account.conflated,
-                skipped: counters.account.skipped,
-                abandoned: counters.account.abandoned,
-                slow: counters.dropped[slow],
-                unsynced: counters.dropped[unsynced],
-                replayed: counters.replayed,
-                ..Totals::default()
-            });
+            let counts = [
+                ("delivered", counters.account.delivered),
+                ("conflated", counters.account.conflated),
+                ("skipped", counters.account.skipped),
+                ("abandoned", counters.account.abandoned),
+                ("slow", counters.dropped[slow]),
+                ("unsynced", counters.dropped[unsynced]),
+                ("replayed", counters.replayed),
+                ("snapshots", counters.snapshots),
+            ];
+            counts.into_iter().for_each(|(kind, count)| self.totals.count(kind, count));
         }
         Ok(self.totals)
     }
@@ -238,6 +189,10 @@ impl Oracle {
         let now = self.scene.now;
         match *operation {
             Operation::Connect { room, combined } => {
+                // Everyone is looked at after every step.
+                if self.clients.len() >= CLIENTS_MAX {
+                    return Ok(());
+                }
                 let shard = (self.clients.len() % 2) as u16;
                 let id = self.scene.connect(shard, room, combined);
                 self.clients.push(Client {
@@ -249,18 +204,8 @@ impl Oracle {
                     unread: Vec::new(),
                 });
             }
-            Operation::Publish { topic, size, image } => {
-                let topic = TOPICS[topic % TOPICS.len()].name;
-                let sizes = self.published.entry(topic).or_default();
-                sizes.push(size);
-                let payload = reading::payload(topic, sizes.len() as u64, size).into();
-                if image {
-                    self.images.entry(topic).or_default().push(sizes.len() as u64);
-                }
-                self.totals.messages += 1;
-                let options = image.then(|| Box::new(PublishOptions { image, ..PublishOptions::default() }));
-                let topic = name(topic);
-                self.scene.request(Request::Publish { topic, payload, options, receipt: None });
+            Operation::Publish { topic, size, image, numbering } => {
+                self.publish(TOPICS[topic % TOPICS.len()].name, size, image, numbering);
             }
             Operation::Take { shard, count } => self.take(shard, count)?,
             Operation::Sweep { shard, sends } => self.scene.sweep(shard, sends),
@@ -271,18 +216,22 @@ impl Oracle {
                 let topic = &TOPICS[topic % TOPICS.len()];
                 let view = self.clients.iter().find(|client| client.id == connection);
                 let view = view.and_then(|client| client.topics.get(topic.name));
-                // Only who has read everything knows where it stands; a topic that never began has had no place.
-                let back = back.filter(|_| !self.published[topic.name].is_empty());
+                // A topic that never began has had no place.
+                let back = back.filter(|_| self.published[topic.name].head() > 0);
                 let since = back.and_then(|back| {
-                    let view = view.filter(|view| view.next().is_none() && !view.spans.is_empty())?;
-                    Some(view.last.saturating_sub(back))
+                    let last = match view.filter(|view| !view.spans.is_empty()) {
+                        None => self.published[topic.name].head(),
+                        // Only who has read everything knows where it stands.
+                        Some(view) => Some(view.last).filter(|_| view.next().is_none())?,
+                    };
+                    Some(last.saturating_sub(back))
                 });
                 let topics = vec![(topic.name, self.promise(topic, since))];
                 let promised = Promised { topics, ..Promised::default() };
                 self.promises[usize::from(connection.shard)].push_back(promised);
                 let tag = Tag::Native(OpId::Null, Vec::new());
                 self.scene.places[usize::from(connection.shard)].shard.owe_answer(connection.slot);
-                let since = since.map(|seq| Since { epoch: self.scene.epoch_of(topic.name), seq });
+                let since = since.map(|last| self.published[topic.name].place(last));
                 let wishes = vec![Wish { subject: subject(topic.name), since }];
                 self.scene.request(Request::Subscribe { connection, tag, wishes });
             }
@@ -353,6 +302,29 @@ impl Oracle {
         Ok(())
     }
 
+    fn publish(&mut self, topic: &'static str, size: usize, image: bool, numbering: Numbering) {
+        let published = self.published.entry(topic).or_default();
+        let (number, newest) =
+            (published.head() + 1, (published.head() > 0).then(|| published.place(published.head())));
+        let mut options = PublishOptions { image, ..PublishOptions::default() };
+        match numbering {
+            Numbering::Next => {}
+            Numbering::LeavesOut(count) => {
+                options.seq = Some(newest.map_or(0, |place| place.seq) + count + 1)
+            }
+            // Later than any that the server gives.
+            Numbering::Anew => options.epoch = Some(Epoch(1_000 + number)),
+        }
+        let payload = reading::payload(topic, number, size).into();
+        let (left_out, epoch) = (options.seq, options.epoch);
+        let request =
+            Request::Publish { topic: name(topic), payload, options: options.boxed(), receipt: None };
+        self.scene.request(request);
+        let seq = left_out.unwrap_or(newest.filter(|_| epoch.is_none()).map_or(0, |place| place.seq) + 1);
+        let place = Since { epoch: self.scene.epoch_of(topic), seq };
+        self.published.entry(topic).or_default().push(place, size, image);
+    }
+
     /// Time passes; clients answer pings.
     fn wait(&mut self, time: Duration) {
         self.scene.wait(time);
@@ -366,15 +338,16 @@ impl Oracle {
 
     /// What a subscription that is asked for now has to be answered.
     fn promise(&self, topic: &Topic, since: Option<u64>) -> Promise {
-        let head = self.published[topic.name].len() as u64;
-        let oldest = head - head.min(topic.kept) + 1;
-        let images = &self.images[topic.name];
+        let published = &self.published[topic.name];
+        let (head, first) = (published.head(), published.first_of_newest());
+        let oldest = first.max(head - head.min(topic.kept) + 1);
         let snapshot = match topic.snapshot {
             Snapshot::None => None,
             Snapshot::Latest => (head > 0).then_some(head),
-            Snapshot::Image => images.last().copied().filter(|image| *image >= oldest),
+            Snapshot::Image => published.image_from(oldest),
         };
-        let is_recovered = since.map(|since| since + 1 >= oldest);
+        let is_of_newest = |last| published.place(last).epoch == published.place(head).epoch;
+        let is_recovered = since.map(|last| is_of_newest(last) && last + 1 >= oldest);
         let after = match (since, is_recovered, snapshot) {
             (Some(since), Some(true), _) => since,
             (_, _, Some(snapshot)) => snapshot - 1,
@@ -397,12 +370,13 @@ impl Oracle {
             let Some(delivery) = self.scene.next_delivery(shard) else { break };
             match &delivery {
                 Delivery::Message(message) => {
+                    let number = reading::number(message.payload.bytes());
                     let taken = self.taken[shard].entry(message.name.to_string()).or_default();
-                    ensure(message.seq > *taken, || {
-                        format!("{} after {taken} of {}", message.seq, message.name)
-                    })?;
-                    *taken = message.seq;
-                    self.owe(shard, message)?;
+                    let is_next = number > *taken
+                        && self.published[message.name.as_str()].place(number).seq == message.seq;
+                    ensure(is_next, || format!("{message:?} after {taken}"))?;
+                    *taken = number;
+                    self.owe(shard, message, number)?;
                 }
                 Delivery::Subscribed(answer) => self.expect(answer)?,
                 Delivery::Unsubscribed(answer) => self.expect_no_more(shard, answer),
@@ -414,7 +388,7 @@ impl Oracle {
     }
 
     /// Who of a shard's clients is live on a topic is routed the message.
-    fn owe(&mut self, shard: usize, message: &Message) -> Verdict {
+    fn owe(&mut self, shard: usize, message: &Message, number: u64) -> Verdict {
         let core = &self.scene.places[shard].shard;
         let name = message.name.as_str();
         let mut routed = 0;
@@ -423,7 +397,7 @@ impl Oracle {
             let is_open = core.is_here(client.id) && !core.is_closing(slot);
             let view = client.topics.get_mut(name).filter(|view| is_open && view.is_live());
             if let Some(view) = view.filter(|_| !core.is_guest(slot, message.topic)) {
-                view.owed.insert(message.seq);
+                view.owed.insert(number);
                 routed += 1;
             }
         }
@@ -446,10 +420,12 @@ impl Oracle {
         let Some(promised) = promised else {
             return Err(format!("an answer that nobody asked for: {answer:?}"));
         };
-        for ((_, promise), outcome) in promised.topics.iter().zip(&answer.outcomes) {
+        for ((topic, promise), outcome) in promised.topics.iter().zip(&answer.outcomes) {
             let grant = outcome.granted.map_err(|refusal| format!("refused: {refusal}"))?;
             let is_recovered = grant.recovered.map(|recovery| recovery == Recovery::Complete);
-            let is_kept = grant.seq == promise.head && is_recovered == promise.is_recovered;
+            let head = promise.head;
+            let seq = if head == 0 { 0 } else { self.published[topic].place(head).seq };
+            let is_kept = grant.seq == seq && is_recovered == promise.is_recovered;
             ensure(is_kept, || format!("promised {promise:?}, granted {grant:?}"))?;
         }
         let Some(client) = self.client(answer.connection) else { return Ok(()) };
@@ -462,15 +438,16 @@ impl Oracle {
             let view = client.topics.entry((*topic).to_owned()).or_default();
             view.heads.push(head);
             if !view.is_live() {
-                seen.rejoined += u64::from(!view.spans.is_empty());
-                seen.awaited += u64::from(is_match && head == 0);
-                seen.matched += u64::from(is_match && head > 0);
+                seen.count("rejoined", u64::from(!view.spans.is_empty()));
+                seen.count("awaited by a pattern", u64::from(is_match && head == 0));
+                seen.count("matched by a pattern", u64::from(is_match && head > 0));
                 let (ack, is_fresh) = (view.heads.len(), after < head);
                 view.begin(Span { after, head, ack, to: None, is_fresh, may_stop: false });
             }
-            seen.resumed += u64::from(is_recovered == Some(true) && after < head);
+            seen.count("resumed", u64::from(is_recovered == Some(true) && after < head));
+            seen.count("evicted", u64::from(is_recovered == Some(false)));
         }
-        self.totals.add(&seen);
+        self.totals += seen;
         Ok(())
     }
 
@@ -502,7 +479,7 @@ impl Oracle {
             span.to = Some(taken.max(span.after).max(span.head));
             span.may_stop = is_guest;
         }
-        self.totals.kept += kept;
+        self.totals.count("kept", kept);
     }
 
     fn check(&mut self) -> Verdict {
@@ -517,7 +494,10 @@ impl Oracle {
             let mut connections = 0;
             for report in place.shard.connections(self.scene.now) {
                 connections += 1;
-                let bytes_max = limits.queue_bytes + FRAME_BYTES + CONTROL_FRAMES * (ENTRY_BYTES + 100);
+                // The frame that has begun, and the newest of each topic of which only that counts.
+                let frames = 1 + TOPICS.iter().filter(|topic| topic.class == Class::State).count();
+                let bytes_max =
+                    limits.queue_bytes + frames * FRAME_BYTES + CONTROL_FRAMES * (ENTRY_BYTES + 100);
                 let is_bounded = report.queued_frames <= limits.queue_frames + CONTROL_FRAMES
                     && report.queued_bytes <= bytes_max;
                 ensure(is_bounded, || format!("over its bounds: {report:?}"))?;
@@ -542,24 +522,31 @@ impl Oracle {
                     Read::Pong => {}
                     Read::Close(code, reason) => {
                         client.closed = true;
-                        named_its_last(&client.topics, &self.images, code, &reason).map_err(says)?;
+                        named_its_last(&client.topics, &self.published, code, &reason).map_err(says)?;
                     }
                     Read::Event(event) => {
-                        let is_delta = event["event"] == "gap"
-                            && event["topic"].as_str().is_some_and(|topic| kind(topic).class == Class::Delta);
-                        self.totals.restarted += u64::from(is_delta && event["reason"] == "slow");
-                        told(&mut client.topics, &event).map_err(says)?;
+                        let of = event["topic"].as_str().map(|topic| kind(topic).class);
+                        match (event["event"].as_str(), event["reason"].as_str()) {
+                            (Some("epoch"), _) => self.totals.count("epochs", 1),
+                            (Some("gap"), Some("publisher")) => {
+                                self.totals.count("left out by the publisher", 1)
+                            }
+                            (Some("gap"), Some("evicted")) => self.totals.count("evicted", 1),
+                            (Some("gap"), _) if of == Some(Class::Delta) => self.totals.count("restarted", 1),
+                            _ => {}
+                        }
+                        told(&mut client.topics, &event, &self.published).map_err(says)?;
                     }
                     Read::Message { topic, number, pad } => {
-                        let sizes = &self.published[topic.as_str()];
-                        let is_whole = sizes.get(number as usize - 1) == Some(&pad.len())
-                            && pad.bytes().all(|byte| byte == b'x');
+                        let published = &self.published[topic.as_str()];
+                        let is_whole =
+                            published.pad(number) == Some(pad.len()) && pad.bytes().all(|byte| byte == b'x');
                         ensure(is_whole, || says(format!("{topic} {number} with other bytes")))?;
                         let view = client.topics.entry(topic.clone()).or_default();
                         if view.owed.remove(&number) {
                             self.accounts.delivered(client.id.shard.into(), &topic).map_err(says)?;
                         }
-                        came(view, &topic, number, &self.images[topic.as_str()]).map_err(says)?;
+                        came(view, &topic, number, published).map_err(says)?;
                     }
                 }
             }

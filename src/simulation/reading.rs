@@ -77,6 +77,14 @@ fn message(text: &str) -> Read {
     Read::Message { topic: word(), number: word().parse().expect("a number"), pad: word() }
 }
 
+/// The number in a payload.
+pub(super) fn number(payload: &[u8]) -> u64 {
+    match message(std::str::from_utf8(payload).expect("text is UTF-8")) {
+        Read::Message { number, .. } => number,
+        other => panic!("not a message: {other:?}"),
+    }
+}
+
 /// The payload of a message that [`next`] reads.
 pub(super) fn payload(topic: &str, number: u64, size: usize) -> String {
     format!("{topic} {number} {}", "x".repeat(size))

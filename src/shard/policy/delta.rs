@@ -2,13 +2,11 @@
 //! brings the subscriber up to date.
 
 use super::{Policy, Verdict};
-use crate::ids::TopicId;
-use crate::shard::outbound::Outbound;
 
 pub(crate) struct Delta;
 
 impl Policy for Delta {
-    fn overflow(&self, _: &Outbound, _: TopicId, _: u64) -> Verdict {
+    fn overflow(&self) -> Verdict {
         Verdict::Resync
     }
 }

@@ -8,15 +8,13 @@ mod delta;
 mod event;
 mod state;
 
-use crate::ids::TopicId;
 use crate::protocol::class::Class;
-use crate::shard::outbound::Outbound;
 
 /// What a policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The connection closes with 4001; `last` is the last message of that topic it will have received.
-    Close { last: u64 },
+    /// The connection closes with 4001, which names the last message of that topic it will have received.
+    Close,
     /// It waits all the same: there is never more of the topic than this.
     Queue,
     /// The oldest messages of the topic are skipped until it fits, or it is itself; a gap notice says so.
@@ -32,8 +30,8 @@ pub(crate) trait Policy {
         false
     }
 
-    /// Decides about message `seq` of `topic`, which does not fit behind what `queue` holds.
-    fn overflow(&self, queue: &Outbound, topic: TopicId, seq: u64) -> Verdict;
+    /// Decides about a message that does not fit.
+    fn overflow(&self) -> Verdict;
 }
 
 /// The policy of a class.
