@@ -193,7 +193,7 @@ async fn ends_are_told_behind_whole_frames() {
 /// Proves: the server gives signs of life, and one who gives none is closed; one sign now and then is enough.
 #[tokio::test]
 async fn silence_closes_and_a_sign_of_life_is_enough() {
-    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 3));
+    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 4));
     let (mut silent, mut alive) = (TcpClient::connect(&server).await, TcpClient::connect(&server).await);
     let mut beats = 0;
     let ended = loop {
