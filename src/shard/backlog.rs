@@ -82,8 +82,11 @@ impl Shard {
 
     /// Deliveries of these topics, one each, died with their connection.
     pub(super) fn abandoned(&mut self, slot: Slot, topics: &[TopicId]) {
-        topics.iter().for_each(|topic| self.ledgers.book(*topic, |of| of.abandoned += 1));
         let count = topics.len() as u64;
+        if count == 0 {
+            return;
+        }
+        topics.iter().for_each(|topic| self.ledgers.book(*topic, |of| of.abandoned += 1));
         if let Some(writer) = self.writers.get_mut(slot as usize) {
             writer.lost.get_or_insert_default().abandoned += count;
             return;

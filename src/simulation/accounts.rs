@@ -4,10 +4,12 @@
 //! A shard counts what it paid out of its log only when it cuts it: until then its ledger calls it pending.
 
 use super::view::{Verdict, ensure};
+use crate::clock::Moment;
 use crate::ids::TopicId;
 use crate::protocol::class::Class;
 use crate::shard::core::Shard;
 use crate::shard::ledger::{DEPARTED, Ledger};
+use crate::shard::writer::{Effect, Lost};
 use std::collections::BTreeMap;
 
 /// More than the topics that live at one time in any schedule.
@@ -58,8 +60,8 @@ impl Accounts {
         of_it.for_each(|account| account.id = DEPARTED);
     }
 
-    /// Every topic's ledger says what was seen, and together they say what the shard does.
-    pub(super) fn check(&self, at: usize, shard: &Shard) -> Verdict {
+    /// Every topic's ledger says what was seen, and together they say what the shard does, and its connections.
+    pub(super) fn check(&self, at: usize, shard: &Shard, now: Moment) -> Verdict {
         let (in_log, in_queues) = shard.waits();
         let of = |waits: &BTreeMap<TopicId, u64>, id| waits.get(&id).copied().unwrap_or_default();
         let mut sum = Ledger::default();
@@ -87,6 +89,23 @@ impl Accounts {
             })?;
         }
         let all = shard.ledgers.all();
-        ensure(sum == all, || format!("shard {at}: its ledgers are {sum:?} together, its own says {all:?}"))
+        ensure(sum == all, || format!("shard {at}: its ledgers are {sum:?} together, its own says {all:?}"))?;
+        let (mut sent, mut lost) = (0, Lost::default());
+        let here = shard.connections(now).map(|report| (report.sent_frames, report.lost));
+        let gone = shard.effects.iter().filter_map(|effect| match effect {
+            Effect::Ended(ended) => Some((ended.delivered, ended.lost)),
+            _ => None,
+        });
+        for (delivered, of_one) in here.chain(gone) {
+            sent += delivered;
+            lost.conflated += of_one.conflated;
+            lost.skipped += of_one.skipped;
+            lost.abandoned += of_one.abandoned;
+        }
+        let uncut: u64 = in_log.values().sum();
+        let booked = Lost { conflated: all.conflated, skipped: all.skipped, abandoned: all.abandoned };
+        ensure(lost == booked && (all.delivered..=all.delivered + uncut).contains(&sent), || {
+            format!("shard {at}: {all:?}, its connections were sent {sent} and lost {lost:?}")
+        })
     }
 }

@@ -486,7 +486,7 @@ impl Oracle {
         self.read()?;
         let limits = &self.limits;
         for (at, place) in self.scene.places.iter().enumerate() {
-            self.accounts.check(at, &place.shard)?;
+            self.accounts.check(at, &place.shard, self.scene.now)?;
             let counters = place.shard.counters();
             if let Some(says) = imbalance(&counters) {
                 return Err(says);

@@ -177,7 +177,7 @@ impl Play {
         self.clients.retain(|id| places[usize::from(id.shard)].shard.is_here(*id));
         for (at, place) in places.iter().enumerate() {
             imbalance(&place.shard.counters()).map_or(Ok(()), Err)?;
-            self.accounts.check(at, &place.shard)?;
+            self.accounts.check(at, &place.shard, self.scene.now)?;
         }
         Ok(())
     }
