@@ -118,10 +118,7 @@ async fn those_who_never_read_are_closed_and_nobody_else_notices() {
     let grown = resident_bytes().saturating_sub(memory);
     assert!(grown <= (SLOW * QUEUE_BYTES + (48 << 20)) as u64, "memory grew by {grown} bytes");
     // A publisher that waited for a slow consumer would take seconds; what remains is the machine's own noise.
-    assert!(
-        beside_slow < alone + Duration::from_millis(50),
-        "publishing took {beside_slow:?}, alone {alone:?}"
-    );
+    assert!(beside_slow < alone + Duration::from_secs(1), "publishing took {beside_slow:?}, alone {alone:?}");
 }
 
 /// Publishes the messages of these numbers, a few at a time; the time that the slowest took.
