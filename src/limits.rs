@@ -50,6 +50,8 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const COMMANDS_MAX: usize = 16_384;
 /// Comings and goings of connections that wait to be told in the log and on `$sys.connections`.
 pub const REGISTER_ENTRIES_MAX: usize = 16_384;
+/// The same in bytes, for each entry's own and its path's and identity's.
+pub const REGISTER_BYTES_MAX: usize = 8 << 20;
 /// Bytes a connection's read may bring in at once; the buffer is the shard's, not the connection's.
 pub const READ_BYTES: usize = 64 << 10;
 /// Things one connection sent that are acted on between two yields: each may be a send.

@@ -26,13 +26,14 @@ fn rule(pattern: &str) -> Rule {
 /// Publishes numbers from `first` on, many a millisecond, until told to stop; returns the last.
 async fn burst(publisher: Publisher, topic: &'static str, first: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut number = first;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(1));
     while !stop.load(Ordering::Relaxed) {
         match publisher.publish(topic, number.to_string()).unwrap() {
             Accepted::Yes => number += 1,
             Accepted::Full => publisher.ready().await,
         }
         if number.is_multiple_of(16) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            pace.tick().await;
         }
     }
     number - 1
@@ -156,12 +157,13 @@ async fn a_stream_cut_at_random_bytes_is_the_same_stream() {
     let payload = |number: usize| format!("{number} {}", "x".repeat(number * 7 % 300));
     let publisher = server.publisher();
     let publishing = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(1));
         for number in 1..NUMBERS {
             while publisher.publish("t", payload(number)).unwrap() == Accepted::Full {
                 publisher.ready().await;
             }
             if number.is_multiple_of(50) {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                pace.tick().await;
             }
         }
     });

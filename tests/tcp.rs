@@ -123,6 +123,25 @@ async fn what_a_pattern_matches_is_named_first() {
     client.expect(old, 2, b"3").await;
 }
 
+/// Proves: an answer that has no room for aliases is followed by them.
+#[tokio::test]
+async fn the_other_dialect_is_told_aliases_too() {
+    let server = TestServer::start();
+    let mut client = TcpClient::connect(&server).await;
+    let answer = client.ask(json!({"method": "SUBSCRIBE", "params": ["a", "b"], "id": 1})).await;
+    assert_eq!(answer, json!({"result": null, "id": 1}));
+    let mut aliases = Vec::new();
+    for topic in ["a", "b"] {
+        let named = client.next_json("its name").await;
+        assert_eq!((&named["event"], &named["topic"]), (&json!("topic"), &json!(topic)), "{named}");
+        aliases.push(named["alias"].as_u64().unwrap() as u32);
+    }
+    for (topic, alias) in ["a", "b"].into_iter().zip(aliases) {
+        server.publish(topic, topic).await;
+        client.expect(alias, 1, topic.as_bytes()).await;
+    }
+}
+
 /// Proves: who moves from one wire to the other misses nothing and gets nothing twice.
 #[tokio::test]
 async fn a_client_moves_between_wires_by_its_place() {

@@ -3,7 +3,7 @@
 use super::Settings;
 use crate::limits::{
     BATCH_BYTES_MAX, ENTRY_BYTES, GATHER_BYTES_MAX, LOG_BYTES_MAX, LOG_FRAMES_MAX, LOG_LISTED_MAX,
-    READ_BYTES, REPLAY_KEPT_BYTES,
+    READ_BYTES, REGISTER_BYTES_MAX, REPLAY_KEPT_BYTES,
 };
 use crate::message::Encoding;
 
@@ -29,7 +29,7 @@ pub struct WorstCase {
     pub queues: u64,
     /// Connections themselves, each with as many topics as it may have.
     pub connections: u64,
-    /// Messages that connections are in the middle of sending.
+    /// Messages that connections are in the middle of sending, and what the operator's side holds.
     pub receiving: u64,
 }
 
@@ -61,7 +61,8 @@ impl WorstCase {
             shards: shards * (log + inbox + ledgers + buffers),
             queues: of_all_queues.min(shards * queue),
             connections: connections * (IDLE_CONNECTION_BYTES + subscriptions),
-            receiving: connections * limits.message_bytes as u64 + BATCH_BYTES_MAX as u64,
+            receiving: connections * limits.message_bytes as u64
+                + (BATCH_BYTES_MAX + REGISTER_BYTES_MAX) as u64,
         }
     }
 

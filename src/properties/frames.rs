@@ -16,7 +16,7 @@ pub fn hold(wire: Wire, bytes: &[u8], cuts: &[usize]) {
 }
 
 /// What the bytes say, in such pieces, by a decoder that is dropped whenever it holds nothing, as connections do.
-fn decoded(wire: Wire, mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
+pub(crate) fn decoded(wire: Wire, mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
     let mut decoder = None;
     let mut seen = Vec::new();
     for cut in cuts.iter().cycle() {

@@ -4,7 +4,7 @@
 //! behind.
 
 use super::core::Shard;
-use super::outbound::{Control, Data, Entry};
+use super::entry::{Control, Data, Entry};
 use super::policy;
 use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;

@@ -1,7 +1,7 @@
 //! How connections come, live and go, as the core sees it.
 
 use super::core::Shard;
-use super::outbound::Control;
+use super::entry::Control;
 use super::writer::{Closing, Effect, Ended, Hot, Lost, Sockets, State, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};
@@ -155,12 +155,25 @@ impl Shard {
         self.control(slot, self.wire(slot).close(code, text), Control::Close, now, sockets);
     }
 
+    /// Closes a connection with its reason's code, if it is still here; says whether it was.
+    pub(crate) fn close_if_here(
+        &mut self,
+        id: ConnectionId,
+        reason: Reason,
+        text: &str,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) -> bool {
+        let is_here = self.is_here(id);
+        if is_here {
+            self.close(id.slot, reason, reason.code(), text, now, sockets);
+        }
+        is_here
+    }
+
     /// Closes one that the sequencer does not let stay.
     pub(super) fn evicted(&mut self, eviction: Eviction, now: Moment, sockets: &mut impl Sockets) {
-        let Eviction { connection, reason, text } = eviction;
-        if self.is_here(connection) {
-            self.close(connection.slot, reason, reason.code(), text, now, sockets);
-        }
+        self.close_if_here(eviction.connection, eviction.reason, eviction.text, now, sockets);
     }
 
     /// Ends a connection at once. What it was owed dies with it.

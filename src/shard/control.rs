@@ -4,7 +4,8 @@
 //! the log still owes the connection.
 
 use super::core::Shard;
-use super::outbound::{Control, Entry, Outbound};
+use super::entry::{Control, Entry};
+use super::outbound::Outbound;
 use super::writer::{Effect, Sockets, State, Taken};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot};

@@ -8,6 +8,7 @@
 mod backlog;
 mod client;
 pub(crate) mod command;
+mod commanded;
 pub(crate) mod connections;
 mod control;
 pub(crate) mod core;
@@ -16,6 +17,7 @@ pub(crate) mod debts;
 pub(crate) mod directory;
 mod discarded;
 pub(crate) mod driver;
+pub(crate) mod entry;
 mod guests;
 pub(crate) mod ledger;
 mod log;

@@ -7,6 +7,7 @@
 //! Messages of topics whose policy may take them back, or that have limits of their own, are indexed: each has a
 //! position, which it keeps when others before it are taken back.
 
+use super::entry::{Control, Data, Entry};
 use super::waiting::{Gap, Waiting};
 use crate::clock::Moment;
 use crate::ids::{Epoch, TopicId};
@@ -16,78 +17,11 @@ use crate::protocol::operation::Since;
 use crate::protocol::topic::TopicName;
 use crate::shard::log::Held;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
 
 /// Entries taken back that a queue may hold beside as many others.
 const GONE_KEPT: usize = 64;
 /// Position of the first entry: entries may come before it.
 const MIDDLE: u64 = u64::MAX / 2;
-
-/// What a frame from outside the log is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
-    /// The answer to an operation; one fewer is owed once it has gone.
-    Answer,
-    /// A handshake's answer, a notice, a heartbeat.
-    Notice,
-    /// What of a topic will not come after that place; it stands before the topic's next message.
-    Gap(TopicId, Since),
-    /// A question whether the client is there; it need not wait for what is owed.
-    Ping,
-    /// Of pongs one is owed at a time: the newest.
-    Pong,
-    /// The last frame; when it has gone, so has the writing side.
-    Close,
-}
-
-/// One message waiting.
-#[derive(Debug)]
-pub(crate) struct Data {
-    pub(crate) held: Rc<Held>,
-    pub(crate) topic: TopicId,
-    pub(crate) epoch: Epoch,
-    pub(crate) seq: u64,
-    pub(crate) class: Class,
-    /// Whether its topic is indexed.
-    pub(crate) indexed: bool,
-    /// Second of the clock when it came.
-    pub(crate) since_s: u32,
-}
-
-/// Frames of a topic's history.
-#[derive(Clone, Debug)]
-pub(crate) struct Portion {
-    pub(crate) held: Rc<Held>,
-    pub(crate) topic: TopicId,
-    /// Where a subscriber stands that lacks them, and one that has them.
-    pub(crate) before: Since,
-    pub(crate) last: Since,
-}
-
-/// One frame waiting.
-#[derive(Debug)]
-pub(crate) enum Entry {
-    Data(Data),
-    Control {
-        bytes: Vec<u8>,
-        kind: Control,
-    },
-    /// A piece of a replay, shared by all who are sent the same.
-    Piece(Box<Portion>),
-    /// A message that was taken back.
-    Gone,
-}
-
-impl Entry {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Data(data) => &data.held.bytes,
-            Self::Control { bytes, .. } => bytes,
-            Self::Piece(portion) => &portion.held.bytes,
-            Self::Gone => &[],
-        }
-    }
-}
 
 /// What all queues of a shard hold together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -519,7 +453,9 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::entry::Portion;
     use std::cell::Cell;
+    use std::rc::Rc;
 
     fn data(held: &Rc<Held>, topic: TopicId, seq: u64, class: Class) -> Data {
         Data {

@@ -5,7 +5,7 @@
 //! falls behind is told at half of its bounds, and told again when it has caught up.
 
 use super::core::Shard;
-use super::outbound::{Control, Data, Entry};
+use super::entry::{Control, Data, Entry};
 use super::policy::{self, Verdict};
 use super::topics::Topic;
 use super::writer::{Sockets, State};

@@ -9,7 +9,7 @@
 //!                           └── more to do · room again · may be read again
 //! ```
 
-use super::outbound::Control;
+use super::entry::Control;
 use super::poller::Poller;
 use super::shell::Shell;
 use super::sockets::Socket;
@@ -175,7 +175,7 @@ impl Shell {
                         return Served::Stalled;
                     }
                     Err(Refused::Closed(_)) => {
-                        self.close_for_shutdown(inlet.id);
+                        self.close(inlet.id, Reason::Shutdown, "restart");
                         inlet.is_discarding = true;
                     }
                 }

@@ -4,7 +4,7 @@
 
 use super::writer::{Ended, Lost};
 use crate::ids::ConnectionId;
-use crate::limits::REGISTER_ENTRIES_MAX;
+use crate::limits::{REGISTER_BYTES_MAX, REGISTER_ENTRIES_MAX};
 use crate::mailbox::{Mailbox, Sleeper, Weigh};
 use serde::{Serialize, Serializer};
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ impl Register {
         // Nobody waits for room.
         let nobody = Sleeper::Tasks(Arc::new(Notify::new()));
         let entries =
-            Mailbox::new(REGISTER_ENTRIES_MAX, usize::MAX >> 1, Sleeper::Task(bell.clone()), nobody);
+            Mailbox::new(REGISTER_ENTRIES_MAX, REGISTER_BYTES_MAX, Sleeper::Task(bell.clone()), nobody);
         Self { entries, bell }
     }
 
@@ -110,7 +110,11 @@ impl Register {
 
 impl Weigh for Entry {
     fn weight(&self) -> usize {
-        0
+        let (who, visit) = match self {
+            Self::Connected(who) => (who, 0),
+            Self::Disconnected(visit) => (&visit.visitor, size_of::<Visit>()),
+        };
+        size_of::<Self>() + visit + who.path.len() + who.client.as_ref().map_or(0, String::len)
     }
 }
 

@@ -15,8 +15,8 @@
 //! It is no part of the account of deliveries: `replayed` and `snapshots` count it.
 
 use super::core::Shard;
+use super::entry::{Control, Entry, Portion};
 use super::log::Held;
-use super::outbound::{Control, Entry, Portion};
 use super::writer::{Sockets, State, Taken, Writer};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};

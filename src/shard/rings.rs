@@ -2,8 +2,9 @@
 //! hold what was put into them, in its order, and count it right.
 
 use super::debts::{Debts, Run};
+use super::entry::{Control, Data, Entry, Portion};
 use super::log::{Held, Log};
-use super::outbound::{Control, Data, Entry, Outbound, Portion, Total};
+use super::outbound::{Outbound, Total};
 use crate::clock::Moment;
 use crate::ids::{Epoch, Slot, TopicId};
 use crate::limits::{ENTRY_BYTES, FRAME_COPIED_BYTES_MAX};

@@ -4,8 +4,6 @@
 //! before the borrow's caller goes on.
 
 use super::client::Client;
-use super::command::{Command, ConnectionLine, Drain, Rank, Ranked, Sort, Who, keep_first};
-use super::connections::ConnectionReport;
 use super::core::Shard;
 use super::directory::ShardHandle;
 use super::discarded::Discarded;
@@ -23,14 +21,14 @@ use crate::ids::{ConnectionId, Slot};
 use crate::limits::{READ_BYTES, TICK_SLOTS_PER_YIELD};
 use crate::mailbox::Refused;
 use crate::platform::{self, SharedSocket};
-use crate::protocol::close::{CloseCode, Reason};
+use crate::protocol::close::Reason;
 use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::Request;
 use crate::transport::session::Session;
 use futures_util::FutureExt as _;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::panic::AssertUnwindSafe;
@@ -67,7 +65,7 @@ pub(super) struct Shell {
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) discarded: Discarded,
     /// True exactly when the server goes down: nobody new is taken in.
-    draining: Cell<bool>,
+    pub(super) draining: Cell<bool>,
     /// When connections that have not closed by themselves are let go, once the end mark has come.
     pub(super) finish_by: Cell<Moment>,
 }
@@ -129,6 +127,16 @@ impl Shell {
         }
         self.post_asks();
         result
+    }
+
+    /// The core, to be looked at.
+    pub(super) fn core(&self) -> Ref<'_, Shard> {
+        self.core.borrow()
+    }
+
+    /// The sockets, to be looked at.
+    pub(super) fn sockets(&self) -> Ref<'_, SocketTable> {
+        self.sockets.borrow()
     }
 
     fn perform(self: &Rc<Self>, effect: Effect) {
@@ -253,7 +261,7 @@ impl Shell {
     }
 
     /// Takes in a socket that has passed the door.
-    fn adopt(self: &Rc<Self>, admitted: Admitted) {
+    pub(super) fn adopt(self: &Rc<Self>, admitted: Admitted) {
         let Admitted { stream, peer, path, target, answer, seat } = admitted;
         if self.draining.get() {
             // It came through the door just before that was shut.
@@ -281,12 +289,12 @@ impl Shell {
             sockets.insert(id.slot, socket.clone());
             id
         });
+        self.register(Entry::Connected(socket.about.visitor(id)));
         if let Err(error) = self.watch.enter(id.slot, socket.stream()) {
             tracing::warn!(%peer, %error, "cannot take in a connection");
             self.with(|core, _| core.end(id.slot, Reason::Socket, true));
             return;
         }
-        self.register(Entry::Connected(socket.about.visitor(id)));
         let (identity, wishes) = (socket.about.identity.as_ref(), target.wishes);
         let request = match identity.map(|identity| identity.topic().clone()) {
             Some(identity) => Some(Request::Enter { connection: id, identity, wishes }),
@@ -309,24 +317,14 @@ impl Shell {
         inlets[slot] = Some(Box::new(inlet));
     }
 
-    /// Closes a connection because the server goes down.
-    pub(super) fn close_for_shutdown(self: &Rc<Self>, id: ConnectionId) {
-        let (reason, code) = (Reason::Shutdown, CloseCode::RESTART);
-        self.with(|core, sockets| {
-            if core.is_here(id) {
-                core.close(id.slot, reason, code, "restart", clock::now(), sockets);
-            }
-        });
+    /// Closes a connection, if it is still here; says whether it was.
+    pub(super) fn close(self: &Rc<Self>, id: ConnectionId, reason: Reason, text: &str) -> bool {
+        self.with(|core, sockets| core.close_if_here(id, reason, text, clock::now(), sockets))
     }
 
     /// Closes a connection whose own code has panicked; it is counted, and no other is touched.
     pub(super) fn close_panicked(self: &Rc<Self>, id: ConnectionId) {
-        let reason = Reason::Panic;
-        self.with(|core, sockets| {
-            if core.is_here(id) {
-                core.close(id.slot, reason, reason.code(), "internal error", clock::now(), sockets);
-            }
-        });
+        self.close(id, Reason::Panic, "internal error");
     }
 
     /// The writer task of a connection behind a full socket: drains its queue as the socket takes bytes.
@@ -371,100 +369,5 @@ impl Shell {
                 tokio::task::yield_now().await;
             }
         }
-    }
-
-    /// Does at most so many of the commands that wait; returns how many it did.
-    pub(super) fn take_commands(self: &Rc<Self>, max: usize) -> usize {
-        for done in 0..max {
-            match self.handle.commands.take() {
-                Some(command) => self.command(command),
-                None => return done,
-            }
-        }
-        max
-    }
-
-    fn command(self: &Rc<Self>, command: Command) {
-        match command {
-            Command::Adopt(admitted) => self.adopt(*admitted),
-            Command::Connections { sort, limit, reply } => reply.send(self.connections(sort, limit)),
-            Command::Counters(reply) => {
-                let mut counters = self.core.borrow().counters();
-                counters.inbox_frames = self.handle.inbox.len() as u64;
-                reply.send(counters);
-            }
-            Command::Ledgers { topics, reply } => {
-                let ledgers = &self.core.borrow().ledgers;
-                reply.send(topics.iter().map(|topic| ledgers.of(*topic)).collect());
-            }
-            Command::Disconnect { id, reply } => {
-                let reason = Reason::Operator;
-                let was_here = self.with(|core, sockets| {
-                    let is_here = core.is_here(id);
-                    if is_here {
-                        core.close(
-                            id.slot,
-                            reason,
-                            reason.code(),
-                            "closed by the operator",
-                            clock::now(),
-                            sockets,
-                        );
-                    }
-                    is_here
-                });
-                reply.send(was_here);
-            }
-            Command::Drain(drain) => {
-                self.draining.set(true);
-                self.finish_by.set(drain.finish_by);
-                tokio::task::spawn_local(self.clone().drain(drain));
-            }
-        }
-    }
-
-    /// The first so many in that order; the others are only looked at.
-    fn connections(&self, sort: Sort, limit: usize) -> Vec<Ranked> {
-        let sockets = self.sockets.borrow();
-        let core = self.core.borrow();
-        let mut ranked: Vec<_> =
-            core.connections(clock::now()).map(|report| (sort.rank(&report), report)).collect();
-        keep_first(&mut ranked, limit);
-        let line = |(rank, report): (Rank, ConnectionReport)| {
-            let socket = sockets.get(report.id.slot)?;
-            Some((rank, ConnectionLine::new(&report, socket.about.visitor(report.id))))
-        };
-        ranked.into_iter().filter_map(line).collect()
-    }
-
-    /// One step of a shutdown: a notice to all, then closes at random moments while data still flows.
-    async fn drain(self: Rc<Self>, drain: Drain) {
-        let Drain { who, until, retry_after, done, .. } = drain;
-        let now = clock::now();
-        let chosen: Vec<ConnectionId> = self.core.borrow().connections(now).map(|report| report.id).collect();
-        let chosen = chosen.into_iter().filter(|id| self.is_of(who, id.slot));
-        let span_us = u64::try_from(until.since(now).as_micros()).unwrap_or(u64::MAX);
-        let mut planned: Vec<_> =
-            chosen.map(|id| (now + Duration::from_micros(fastrand::u64(..=span_us)), id)).collect();
-        planned.sort_unstable_by_key(|(at, _)| *at);
-        for (count, (_, id)) in planned.iter().enumerate() {
-            let wait_ms = fastrand::u64(..=u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX));
-            self.with(|core, sockets| core.notify_shutdown(*id, wait_ms, clock::now(), sockets));
-            if count % 32 == 31 {
-                tokio::task::yield_now().await;
-            }
-        }
-        for (at, id) in planned {
-            while clock::now() < at {
-                tokio::time::sleep(at - clock::now()).await;
-            }
-            self.close_for_shutdown(id);
-        }
-        done.send(());
-    }
-
-    fn is_of(&self, who: Who, slot: Slot) -> bool {
-        let sockets = self.sockets.borrow();
-        sockets.get(slot).is_some_and(|socket| socket.about.is_publisher == (who == Who::Publishers))
     }
 }

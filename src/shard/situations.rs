@@ -2,7 +2,7 @@
 //! Each test is a situation; thousands of random ones are played by `simulation`.
 
 use super::core::Shard;
-use super::outbound::{Control, Entry};
+use super::entry::{Control, Entry};
 use super::writer::Effect;
 use crate::clock::Moment;
 use crate::config::Rule;

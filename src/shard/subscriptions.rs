@@ -1,6 +1,7 @@
 //! Who is subscribed to what, and how they want it, as the sequencer's answers say.
 
 use super::core::Shard;
+use super::entry::Control;
 use super::writer::{Heartbeat, Sockets, State};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
@@ -8,6 +9,7 @@ use crate::message::Encoding;
 use crate::message::wire::Wire;
 use crate::protocol::outcome::{Grant, Outcome, Refusal};
 use crate::protocol::reply::{self, Granted, Subscription, Tag};
+use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Subscribed, Unsubscribed};
 use std::collections::BTreeSet;
 
@@ -78,12 +80,35 @@ impl Shard {
             let text = reply::subscribed(&answer.tag, &answer.outcomes, &patterns, has_aliases);
             self.answer(slot, text, now, sockets);
             if has_aliases {
-                self.tell_aliases(answer.connection, &patterns, now, sockets);
+                // What the answer has not named with its alias is named now, before its first message.
+                let is_bare = matches!(answer.tag, Tag::Binance(_));
+                let named = answer.outcomes.iter().filter(|_| is_bare);
+                let named = named.filter_map(|one| Some((&one.topic, one.granted.ok()?)));
+                let matched = patterns.iter().filter_map(|one| one.matched.as_ref().ok()).flatten();
+                let matched = matched.map(|(name, grant)| (name, *grant));
+                self.tell_aliases(answer.connection, named.chain(matched), now, sockets);
             }
         }
         if self.is_here(answer.connection) {
             self.send_pieces(slot, &ready, now, sockets);
             self.ask(slot);
+        }
+    }
+
+    /// Tells a connection the aliases of topics, all in one frame's place.
+    fn tell_aliases<'a>(
+        &mut self,
+        id: ConnectionId,
+        topics: impl Iterator<Item = (&'a TopicName, Grant)>,
+        now: Moment,
+        sockets: &mut impl Sockets,
+    ) {
+        let event = |(name, grant): (&TopicName, Grant)| {
+            Wire::Tcp.text(&reply::topic(name, grant.id, grant.epoch, grant.seq))
+        };
+        let bytes: Vec<u8> = topics.flat_map(event).collect();
+        if self.is_here(id) && !bytes.is_empty() {
+            self.control(id.slot, bytes, Control::Notice, now, sockets);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a shard does once a second: pings, deadlines, heartbeats. One walk over the hot array, no timers.
 
 use super::core::Shard;
-use super::outbound::Control;
+use super::entry::Control;
 use super::writer::{Sockets, State};
 use crate::clock::Moment;
 use crate::ids::Slot;

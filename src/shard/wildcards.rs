@@ -10,14 +10,14 @@
 //! What the sequencer must be told of patterns that ended is left in `unwatched`.
 
 use super::core::Shard;
+use super::entry::Portion;
 use super::ledger::DEPARTED;
-use super::outbound::{Control, Portion};
 use super::writer::{Sockets, Writer};
 use crate::clock::Moment;
-use crate::ids::{ConnectionId, Slot, TopicId};
+use crate::ids::{Slot, TopicId};
 use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
-use crate::protocol::outcome::{Found, Grant, Refusal};
+use crate::protocol::outcome::{Grant, Refusal};
 use crate::protocol::pattern::Pattern;
 use crate::protocol::prefixes::Prefixes;
 use crate::protocol::reply;
@@ -224,22 +224,6 @@ impl Shard {
         }
     }
 
-    /// Tells which topics its patterns match, all in one frame's place: they come before their first messages.
-    pub(super) fn tell_aliases(
-        &mut self,
-        id: ConnectionId,
-        patterns: &[&Found],
-        now: Moment,
-        sockets: &mut impl Sockets,
-    ) {
-        let matched = patterns.iter().filter_map(|one| one.matched.as_ref().ok()).flatten();
-        let event = |(name, grant): &(TopicName, Grant)| reply::topic(name, grant.id, grant.epoch, grant.seq);
-        let bytes: Vec<u8> = matched.flat_map(|one| Wire::Tcp.text(&event(one))).collect();
-        if self.is_here(id) && !bytes.is_empty() {
-            self.control(id.slot, bytes, Control::Notice, now, sockets);
-        }
-    }
-
     /// A topic is no more. Those who have it here have it by patterns: what they are owed of it is theirs still.
     pub(super) fn retired(&mut self, topic: TopicId, now: Moment, sockets: &mut impl Sockets) {
         let name = self.topics.get(topic).map(|topic| topic.name.clone());
@@ -263,6 +247,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ConnectionId;
     use crate::limits::Limits;
     use crate::protocol::operation::Wish;
     use crate::protocol::options::PublishOptions;

@@ -96,15 +96,11 @@ fn publish(mut body: Bytes) -> Inbound {
 mod tests {
     use super::*;
     use crate::message::tcp::frame;
+    use crate::message::wire::Wire;
+    use crate::properties::frames::decoded;
 
     fn all(bytes: &[u8], step: usize) -> Vec<Inbound> {
-        let mut decoder = Decoder::new(1_000);
-        let mut seen = Vec::new();
-        for piece in bytes.chunks(step) {
-            decoder.feed(piece);
-            seen.extend(std::iter::from_fn(|| decoder.next()));
-        }
-        seen
+        decoded(Wire::Tcp, bytes, &[step])
     }
 
     fn is_told(inbound: &Inbound, what: &str) -> bool {

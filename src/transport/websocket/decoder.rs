@@ -112,6 +112,8 @@ impl Write for Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::wire::Wire;
+    use crate::properties::frames::decoded;
 
     /// A masked client frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -129,13 +131,7 @@ mod tests {
     }
 
     fn all(bytes: &[u8], step: usize) -> Vec<Inbound> {
-        let mut decoder = Decoder::new(1_000);
-        let mut seen = Vec::new();
-        for piece in bytes.chunks(step) {
-            decoder.feed(piece);
-            seen.extend(std::iter::from_fn(|| decoder.next()));
-        }
-        seen
+        decoded(Wire::WebSocket, bytes, &[step])
     }
 
     #[test]
