@@ -53,7 +53,7 @@
 //! | `shard/sockets.rs` | the write |
 //!
 //! Many writes in one system call: `shard/uring` over `platform/ring`. Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
-//! who does not fit). What became of every delivery: `shard/ledger.rs`. What is not data: `shard/connections.rs`, `subscriptions.rs`, `wildcards.rs`, `control.rs`, `tick.rs`.
+//! who does not fit). By datagram: `shard/datagrams.rs` over `udp.rs`, for those of `leases.rs`. What became of every delivery: `shard/ledger.rs`. What is not data: `shard/connections.rs`, `subscriptions.rs`, `wildcards.rs`, `control.rs`, `tick.rs`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
 //! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).

@@ -119,6 +119,11 @@ pub struct Limits {
     pub ping_s: u32,
     /// Seconds without any byte before the server closes with 4003.
     pub idle_s: u32,
+    /// Seconds a subscription by datagram lasts without being renewed.
+    pub lease_s: u32,
+    /// Bytes of a datagram with a message; one that does not fit is counted and not sent. More than the path takes
+    /// is sent in fragments, and lost with any of them.
+    pub datagram_bytes: usize,
     /// Requests waiting for the sequencer; past it publishers see `Full`, 503, or a pause.
     pub sequencer_frames: usize,
     /// The same in bytes.
@@ -159,6 +164,8 @@ impl Default for Limits {
             handshakes_per_s: 4_000,
             ping_s: 20,
             idle_s: 60,
+            lease_s: 30,
+            datagram_bytes: 1_472,
             sequencer_frames: 16_384,
             sequencer_bytes: 64 << 20,
             inbox_frames: 8_192,

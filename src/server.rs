@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::config::{Settings, differing};
+use crate::door::admission::Seats;
 use crate::door::{self, entrances::Entrances};
 use crate::error::{ReloadError, StartError};
 use crate::limits::SLOTS_RESERVED_MAX;
@@ -14,11 +15,13 @@ use crate::sequencer::rules::Rules;
 use crate::shard::command::{Command, Drain, Who};
 use crate::shard::directory::{Directory, ShardHandle};
 use crate::shard::driver;
+use crate::shard::outfit::Outfit;
 use crate::shard::register::Register;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::sync::Parker;
+use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +30,8 @@ use tokio::sync::{Notify, watch};
 
 /// Connections that may be waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
+/// Bytes asked for a datagram socket's buffers, each way.
+const DATAGRAM_BUFFER_BYTES: usize = 8 << 20;
 /// How far apart closes of an orderly shutdown lie at most: few connections need not wait for long.
 const CLOSE_SPACING: Duration = Duration::from_millis(5);
 
@@ -35,6 +40,7 @@ const CLOSE_SPACING: Duration = Duration::from_millis(5);
 pub struct Server {
     websocket: SocketAddr,
     tcp: Option<SocketAddr>,
+    udp: Option<SocketAddr>,
     operator: SocketAddr,
     publisher: Publisher,
     directory: Arc<Directory>,
@@ -75,6 +81,12 @@ impl Builder {
         self
     }
 
+    /// Where datagrams come; port 0 takes any free one.
+    pub fn udp(mut self, address: SocketAddr) -> Self {
+        self.settings.udp = Some(address);
+        self
+    }
+
     /// Where the operator's HTTP listens; port 0 takes any free one.
     pub fn admin(mut self, address: SocketAddr) -> Self {
         self.settings.admin = address;
@@ -112,6 +124,11 @@ impl Server {
         self.tcp
     }
 
+    /// The address datagrams are sent to, where there is one.
+    pub fn udp_address(&self) -> Option<SocketAddr> {
+        self.udp
+    }
+
     /// The address of the operator's HTTP.
     pub fn operator_address(&self) -> SocketAddr {
         self.operator
@@ -136,6 +153,7 @@ impl Server {
         let settings = Arc::new(settings);
         let websocket = bind(settings.listen)?;
         let tcp = settings.tcp.map(bind).transpose()?;
+        let datagrams = settings.udp.map(|udp| bind_datagrams(udp, settings.shard_count())).transpose()?;
         let operator = bind(settings.admin)?;
         let limits = &settings.limits;
 
@@ -169,6 +187,7 @@ impl Server {
         let mut server = Self {
             websocket: websocket.local_addr()?,
             tcp: tcp.as_ref().map(TcpListener::local_addr).transpose()?,
+            udp: datagrams.as_ref().and_then(|all| all.first()).map(UdpSocket::local_addr).transpose()?,
             operator: operator.local_addr()?,
             publisher,
             directory,
@@ -182,15 +201,25 @@ impl Server {
             kept: None,
         };
         let slots = connections_max.min(SLOTS_RESERVED_MAX).div_ceil(handles.len());
+        let seats = Seats::new(connections_max, server.settings.limits.connections_per_address);
+        let mut datagrams = datagrams.into_iter().flatten();
         for handle in handles {
-            let (publisher, settings, end) = (server.publisher(), server.settings.clone(), end.clone());
-            let register = server.register.clone();
-            std::thread::Builder::new().name(format!("shard-{}", handle.id)).spawn(move || {
-                run_shard(handle, publisher, settings, register, slots);
+            let outfit = Outfit {
+                handle,
+                publisher: server.publisher(),
+                settings: server.settings.clone(),
+                register: server.register.clone(),
+                seats: seats.beside(),
+                datagrams: datagrams.next(),
+                slots,
+            };
+            let end = end.clone();
+            std::thread::Builder::new().name(format!("shard-{}", outfit.handle.id)).spawn(move || {
+                run_shard(outfit);
                 let _ = end.send(());
             })?;
         }
-        server.open((websocket, tcp), operator, connections_max)?;
+        server.open((websocket, tcp), operator, seats)?;
         Ok(server)
     }
 
@@ -199,13 +228,13 @@ impl Server {
         &mut self,
         (websocket, tcp): (TcpListener, Option<TcpListener>),
         operator: TcpListener,
-        connections_max: usize,
+        seats: Seats,
     ) -> io::Result<()> {
         let doors = runtime("door", self.settings.door_count())?;
         let tcp = tcp.map(|tcp| listen_on(&doors, tcp)).transpose()?;
         let entrances = Entrances { websocket: listen_on(&doors, websocket)?, tcp };
         let (directory, settings) = (self.directory.clone(), self.settings.clone());
-        doors.spawn(door::accept(entrances, directory, settings, connections_max, self.stopping.subscribe()));
+        doors.spawn(door::accept(entrances, directory, settings, seats, self.stopping.subscribe()));
         self.doors = Some(doors);
 
         let control = runtime("control", 1)?;
@@ -323,15 +352,9 @@ fn run_sequencer(core: Sequencer, requests: &Mailbox<Request>, directory: &Arc<D
 
 /// Runs a shard to its end. Should its own code panic, its mailboxes close: nobody waits for it, `/readyz` says
 /// so, and the other shards go on.
-fn run_shard(
-    handle: ShardHandle,
-    publisher: Publisher,
-    settings: Arc<Settings>,
-    register: Arc<Register>,
-    slots: usize,
-) {
-    let (inbox, commands, id) = (handle.inbox.clone(), handle.commands.clone(), handle.id);
-    let run = || driver::run(handle, publisher, settings, register, slots);
+fn run_shard(outfit: Outfit) {
+    let ShardHandle { inbox, commands, id, .. } = outfit.handle.clone();
+    let run = || driver::run(outfit);
     let ran = std::panic::catch_unwind(AssertUnwindSafe(run));
     match ran {
         Ok(Ok(())) => {}
@@ -347,13 +370,33 @@ fn run_shard(
 
 fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = || -> io::Result<TcpListener> {
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+/// A socket for each shard, all of one address: the system gives each client's datagrams to one of them, always the
+/// same.
+fn bind_datagrams(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, StartError> {
+    let socket = |address: SocketAddr, is_shared| -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_reuse_port(is_shared)?;
+        socket.set_nonblocking(true)?;
+        // As much as the system allows: what does not fit is lost.
+        let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+        let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    let bound = || -> io::Result<Vec<UdpSocket>> {
+        // Sockets that share an address share it with any other process that would: who is there first is asked first.
+        let address = socket(address, false)?.local_addr()?;
+        (0..shards).map(|_| socket(address, true)).collect()
     };
     bound().map_err(|source| StartError::Bind { address, source })
 }

@@ -30,6 +30,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "ADDR")]
     tcp: Option<String>,
 
+    /// Where clients come by UDP, with datagrams [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    udp: Option<String>,
+
     /// Where the operator's HTTP listens [default: 127.0.0.1:7480]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -65,6 +69,7 @@ impl SettingsArgs {
         let flags = [
             ("--listen", "listen", &self.listen),
             ("--tcp", "tcp", &self.tcp),
+            ("--udp", "udp", &self.udp),
             ("--admin", "admin", &self.admin),
             ("--shards", "shards", &self.shards),
             ("--io", "flush.io", &self.io),
@@ -102,6 +107,9 @@ pub(crate) fn start(args: &ServeArgs) -> Result<Server, Failure> {
     tell(&format!("listening on ws://{}", server.websocket_address()));
     if let Some(address) = server.tcp_address() {
         tell(&format!("listening on tcp://{address}"));
+    }
+    if let Some(address) = server.udp_address() {
+        tell(&format!("listening on udp://{address}"));
     }
     tell(&format!("operator on http://{}", server.operator_address()));
     Ok(server)

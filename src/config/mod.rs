@@ -6,16 +6,18 @@
 mod address;
 mod identity;
 mod layers;
+mod networks;
 mod rules;
 mod worst_case;
 
 pub use identity::{IdentitySettings, SecondSession};
 pub(crate) use layers::differing;
 pub use layers::{ConfigError, Layers};
+pub use networks::{NetworkError, Networks};
 pub use rules::{Rule, Snapshot};
 pub use worst_case::WorstCase;
 
-use crate::limits::{DESCRIPTORS_RESERVED, Limits};
+use crate::limits::{DESCRIPTORS_RESERVED, FRAME_COPIED_BYTES_MAX, Limits};
 use crate::mailbox::ITEMS_MAX;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +31,12 @@ pub struct Settings {
     #[serde(with = "address")]
     /// Where TCP clients connect, with length-prefixed frames. Empty: nowhere. Port 0: any free one.
     pub tcp: Option<SocketAddr>,
+    #[serde(with = "address")]
+    /// Where datagrams come, of those who subscribe by UDP. Empty: nowhere. Port 0: any free one.
+    pub udp: Option<SocketAddr>,
+    /// Networks from which messages may be published by datagram, with commas between. Sources of datagrams are easily
+    /// forged: name only networks where nobody would.
+    pub udp_publish_from: Networks,
     /// The operator's HTTP. Port 0: any free one.
     pub admin: SocketAddr,
     /// Shards, one thread each. 0: one per core.
@@ -90,6 +98,8 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
             tcp: None,
+            udp: None,
+            udp_publish_from: Networks::default(),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)),
             shards: 0,
             doors: 0,
@@ -150,12 +160,18 @@ impl Settings {
             ("limits.handshake_s", limits.handshake_s as usize),
             ("limits.queue_stall_s", limits.queue_stall_s as usize),
             ("limits.ping_s", limits.ping_s as usize),
+            ("limits.lease_s", limits.lease_s as usize),
+            ("limits.datagram_bytes", limits.datagram_bytes),
         ];
         if let Some((name, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Contradiction(format!("{name} must be at least 1")));
         }
         if limits.ping_s >= limits.idle_s {
             return Err(ConfigError::Contradiction("limits.ping_s must be below limits.idle_s".into()));
+        }
+        if limits.datagram_bytes > FRAME_COPIED_BYTES_MAX {
+            let message = format!("limits.datagram_bytes is at most {FRAME_COPIED_BYTES_MAX}");
+            return Err(ConfigError::Contradiction(message));
         }
         if self.shard_count() > usize::from(u16::MAX) {
             return Err(ConfigError::Contradiction("shards must be at most 65535".into()));

@@ -45,7 +45,7 @@ pub(crate) struct Admitted {
     pub(crate) seat: Seat,
 }
 
-/// Gives out seats; owned by the accepting task.
+/// Gives out seats; owned by who takes connections in.
 #[derive(Debug)]
 pub(crate) struct Seats {
     places: Arc<Semaphore>,
@@ -60,6 +60,11 @@ impl Seats {
     pub(crate) fn new(connections_max: usize, per_address_max: usize) -> Self {
         let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         Self { places, per_address_max, addresses: HashMap::new() }
+    }
+
+    /// Another who gives out the same seats; of each address's it counts those that it has given itself.
+    pub(crate) fn beside(&self) -> Self {
+        Self { places: self.places.clone(), per_address_max: self.per_address_max, addresses: HashMap::new() }
     }
 
     /// A seat for a connection from that address.

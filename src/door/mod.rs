@@ -34,10 +34,9 @@ pub(crate) async fn accept(
     entrances: Entrances,
     directory: Arc<Directory>,
     settings: Arc<Settings>,
-    connections_max: usize,
+    mut seats: Seats,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut seats = Seats::new(connections_max, settings.limits.connections_per_address);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let per_s = settings.limits.handshakes_per_s.saturating_mul(settings.door_count() as u32);
     // They are accepted all the same: a full listen queue would cost a client a second.
@@ -92,7 +91,7 @@ async fn admit(knocking: Knocking, directory: &Directory, settings: &Settings) {
     let admitted = async {
         let shaken = match knocking.wire {
             Wire::WebSocket => handshake::perform(knocking, settings).await,
-            Wire::Tcp => handshake::omit(knocking),
+            Wire::Tcp | Wire::Udp => handshake::omit(knocking),
         };
         match shaken {
             Ok(admitted) => deal(admitted, directory).await,

@@ -35,7 +35,7 @@ fn unavailable(wire: Wire, retry_after_s: u32, why: &str) -> Vec<u8> {
         Wire::WebSocket => {
             response("503 Service Unavailable", &format!("Retry-After: {retry_after_s}\r\n"), why)
         }
-        Wire::Tcp => wire.close(CloseCode::TRY_LATER, why),
+        Wire::Tcp | Wire::Udp => wire.close(CloseCode::TRY_LATER, why),
     }
 }
 

@@ -36,6 +36,16 @@ pub fn put_message(out: &mut Vec<u8>, kind: u8, alias: TopicId, seq: u64, payloa
     out.extend_from_slice(payload);
 }
 
+/// The frames of bytes that hold whole ones, each with its length.
+pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+        let (frame, rest) = bytes.split_at_checked(LENGTH_BYTES + length)?;
+        bytes = rest;
+        Some(frame)
+    })
+}
+
 /// One whole frame.
 pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(LENGTH_BYTES + 1 + body.len());

@@ -10,10 +10,12 @@ pub enum Wire {
     WebSocket,
     /// Length-prefixed frames.
     Tcp,
+    /// Datagrams: the same frames, each in one of its own, which leaves the length off as it goes.
+    Udp,
 }
 
 impl Encoding {
-    /// The wire it belongs to.
+    /// The wire it belongs to; datagrams have that of TCP.
     pub fn wire(self) -> Wire {
         if self == Self::Tcp { Wire::Tcp } else { Wire::WebSocket }
     }
@@ -25,14 +27,20 @@ impl Wire {
         match self {
             Self::WebSocket => "websocket",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
+    }
+
+    /// True exactly when messages come with their topic's alias, which is to be told.
+    pub fn has_aliases(self) -> bool {
+        self != Self::WebSocket
     }
 
     /// An answer or an event.
     pub fn text(self, text: &str) -> Vec<u8> {
         match self {
             Self::WebSocket => frame::frame(frame::TEXT, text.as_bytes()),
-            Self::Tcp => tcp::frame(tcp::JSON, text.as_bytes()),
+            Self::Tcp | Self::Udp => tcp::frame(tcp::JSON, text.as_bytes()),
         }
     }
 
@@ -40,7 +48,7 @@ impl Wire {
     pub fn close(self, code: CloseCode, reason: &str) -> Vec<u8> {
         match self {
             Self::WebSocket => frame::close(code, reason),
-            Self::Tcp => tcp::close(code, reason),
+            Self::Tcp | Self::Udp => tcp::close(code, reason),
         }
     }
 
@@ -48,7 +56,7 @@ impl Wire {
     pub fn ping(self) -> Vec<u8> {
         match self {
             Self::WebSocket => frame::frame(frame::PING, b""),
-            Self::Tcp => tcp::frame(tcp::HEARTBEAT, b""),
+            Self::Tcp | Self::Udp => tcp::frame(tcp::HEARTBEAT, b""),
         }
     }
 }

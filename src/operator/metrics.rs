@@ -87,6 +87,10 @@ const SHARD: &[Of<Counters>] = &[
     ("abandoned", "Deliveries that died with their connection", true, |c| c.account.abandoned),
     ("pending", "Deliveries in the log and in queues now", false, |c| c.pending),
     ("unregistered", "Comings and goings told to nobody: the register was full", true, |c| c.unregistered),
+    ("oversized", "Messages that did not fit a datagram, summed over who was to be sent them", true, |c| {
+        c.oversized
+    }),
+    ("datagrams_ignored", "Datagrams that came and were not acted on", true, |c| c.datagrams_ignored),
     ("sent_bytes", "Bytes the kernel took", true, |c| c.bytes),
     ("received_bytes", "Bytes that came in", true, |c| c.bytes_received),
     ("replayed", "Messages of histories sent to who resumed or joined", true, |c| c.replayed),

@@ -49,6 +49,8 @@ pub enum Reason {
     CannotResume,
     /// Silent for too long (4003).
     NoPong,
+    /// A subscription by datagram was not renewed in time (4003).
+    LeaseExpired,
     /// Broke RFC 6455 (1002, 1007).
     Protocol,
     /// Sent a message over the limit (1009).
@@ -71,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// Every reason, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -80,6 +82,7 @@ impl Reason {
         Self::SlowConsumer,
         Self::CannotResume,
         Self::NoPong,
+        Self::LeaseExpired,
         Self::Protocol,
         Self::TooBig,
         Self::RateLimited,
@@ -99,6 +102,7 @@ impl Reason {
             Self::SlowConsumer => "slow_consumer",
             Self::CannotResume => "cannot_resume",
             Self::NoPong => "no_pong",
+            Self::LeaseExpired => "lease_expired",
             Self::Protocol => "protocol",
             Self::TooBig => "too_big",
             Self::RateLimited => "rate_limited",
@@ -117,7 +121,7 @@ impl Reason {
             Self::Client | Self::Socket => CloseCode::NORMAL,
             Self::SlowConsumer => CloseCode::SLOW_CONSUMER,
             Self::CannotResume => CloseCode::CANNOT_RESUME,
-            Self::NoPong => CloseCode::NO_PONG,
+            Self::NoPong | Self::LeaseExpired => CloseCode::NO_PONG,
             Self::Protocol => CloseCode::PROTOCOL,
             Self::TooBig => CloseCode::TOO_BIG,
             Self::RateLimited => CloseCode::RATE_LIMITED,

@@ -166,6 +166,16 @@ pub(crate) fn topic(topic: &TopicName, alias: TopicId, epoch: Epoch, seq: u64) -
     json(&Topic { event: "topic", topic, alias, epoch: epoch.to_string(), seq })
 }
 
+/// What somebody who comes by datagram has to show from now on.
+pub(crate) fn cookie(cookie: &str) -> String {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        event: &'static str,
+        cookie: &'a str,
+    }
+    json(&Told { event: "cookie", cookie })
+}
+
 /// Another history of a topic begins after that number.
 pub(crate) fn new_epoch(topic: &TopicName, epoch: Epoch, seq: u64) -> String {
     #[derive(Serialize)]

@@ -53,8 +53,8 @@ impl Shell {
             core.connections(clock::now()).map(|report| (sort.rank(&report), report)).collect();
         keep_first(&mut ranked, limit);
         let line = |(rank, report): (Rank, ConnectionReport)| {
-            let socket = sockets.get(report.id.slot)?;
-            Some((rank, ConnectionLine::new(&report, socket.about.visitor(report.id))))
+            let client = sockets.about(report.id.slot)?;
+            Some((rank, ConnectionLine::new(&report, client.visitor(report.id))))
         };
         ranked.into_iter().filter_map(line).collect()
     }
@@ -87,6 +87,6 @@ impl Shell {
 
     fn is_of(&self, who: Who, slot: Slot) -> bool {
         let sockets = self.sockets();
-        sockets.get(slot).is_some_and(|socket| socket.about.is_publisher == (who == Who::Publishers))
+        sockets.about(slot).is_some_and(|client| client.is_publisher == (who == Who::Publishers))
     }
 }

@@ -49,7 +49,8 @@ impl Shard {
         if slot as usize >= self.hot.len() {
             self.hot.resize(slot as usize + 1, Hot::FREE);
         }
-        self.hot[slot as usize] = Hot { state: State::Opening, encoding, heard_s: now.secs(), ..Hot::FREE };
+        let (state, wire, heard_s) = (State::Opening, encoding.wire(), now.secs());
+        self.hot[slot as usize] = Hot { state, encoding, wire, heard_s, ..Hot::FREE };
         self.debts.admit(slot);
         self.counters.opened += 1;
         ConnectionId { shard: self.id, slot, generation }
@@ -153,6 +154,9 @@ impl Shard {
         self.writers[slot as usize].closing = Some(Box::new(Closing { reason, deadline }));
         self.effects.push(Effect::Readable(slot));
         self.control(slot, self.wire(slot).close(code, text), Control::Close, now, sockets);
+        if self.is_sent_datagrams(slot) {
+            self.end(slot, reason, false);
+        }
     }
 
     /// Closes a connection with its reason's code, if it is still here; says whether it was.

@@ -41,7 +41,7 @@ impl Shard {
 
     /// What the connection speaks.
     pub(super) fn wire(&self, slot: Slot) -> Wire {
-        self.hot[slot as usize].encoding.wire()
+        self.hot[slot as usize].wire
     }
 
     /// Gives an answer that is owed.
@@ -115,7 +115,7 @@ impl Shard {
             }
             return;
         }
-        match sockets.send(slot, &bytes) {
+        match self.offer(slot, &bytes, sockets) {
             Taken::Dead => self.end(slot, Reason::Socket, true),
             Taken::Bytes(taken) => {
                 self.counters.bytes += taken as u64;

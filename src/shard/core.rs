@@ -44,6 +44,8 @@ pub(crate) struct Shard {
     pub(crate) ledgers: Ledgers,
     pub(super) scratch: Vec<u8>,
     pub(super) sweep: super::sweep::Sweep,
+    /// Frames that go as datagrams in the next call: for whom, and their numbers.
+    pub(super) batch: Vec<(Slot, u32)>,
     /// Sends so far, to spend a budget of them.
     pub(super) sends: usize,
     /// Who asked for heartbeats.

@@ -48,6 +48,10 @@ pub(crate) struct Counters {
     pub(crate) replays_encoded: u64,
     /// Comings and goings for which the register had no room, total.
     pub(crate) unregistered: u64,
+    /// Messages that did not fit a datagram, summed over those who were to be sent them, total.
+    pub(crate) oversized: u64,
+    /// Datagrams that came and were not acted on: nobody's, or no room for them, total.
+    pub(crate) datagrams_ignored: u64,
     /// Bytes the kernel took, total.
     pub(crate) bytes: u64,
     /// Bytes that came in, total.

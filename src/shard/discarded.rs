@@ -5,7 +5,7 @@
 //! nobody's way: nothing is routed to it any more, only its descriptor and its seat are still taken.
 
 use super::shell::Shell;
-use super::sockets::Socket;
+use super::socket_table::Socket;
 use crate::clock::{self, Moment};
 use crate::limits::CLOSES_PER_S;
 use crate::transport::paced::{Paced, STEP};

@@ -7,19 +7,15 @@
 //! It sleeps only with both its bells armed and nothing to be seen. While it lingers its bells stay silent, so
 //! that a message a microsecond does not cost a wake-up each; an inbox half full rouses it all the same.
 
-use super::directory::ShardHandle;
+use super::outfit::Outfit;
 use super::poller::Poller;
-use super::register::Register;
 use super::shell::Shell;
-use super::uring::Uring;
 use crate::clock;
-use crate::config::Settings;
 use crate::limits::SENDS_PER_YIELD;
-use crate::sequencer::publisher::Publisher;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinSet;
 
@@ -30,23 +26,20 @@ const COMMANDS_PER_TURN: usize = 32;
 /// How often a shard that is done looks whether its last connections have closed.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
-/// Runs a shard, with memory set aside for so many connections, until the end mark has come and its connections are gone.
+/// Runs a shard until the end mark has come and its connections are gone.
 ///
 /// # Errors
 /// The system refuses a runtime or a poller, or the poller fails.
-pub(crate) fn run(
-    handle: ShardHandle,
-    publisher: Publisher,
-    settings: Arc<Settings>,
-    register: Arc<Register>,
-    slots: usize,
-) -> io::Result<()> {
+pub(crate) fn run(mut outfit: Outfit) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
-        let uring = Uring::new(handle.id, settings.flush.io);
-        let shell = Rc::new(Shell::new(handle, publisher, settings, register, watch, uring, slots));
+        let datagrams = outfit.datagrams.take().map(UdpSocket::from_std).transpose()?.map(Rc::new);
+        let shell = Rc::new(Shell::new(outfit, datagrams.clone(), watch));
         let mut tasks = JoinSet::new();
+        if let Some(datagrams) = datagrams {
+            tasks.spawn_local(shell.clone().listen(datagrams));
+        }
         tasks.spawn_local(shell.clone().read(poller));
         tasks.spawn_local(shell.clone().resume_stalled());
         tasks.spawn_local(shell.clone().post_waiting());

@@ -89,7 +89,7 @@ impl Shard {
     }
 
     /// Leaves out a frame of the log.
-    fn skip(&mut self, slot: Slot, number: u32) {
+    pub(super) fn skip(&mut self, slot: Slot, number: u32) {
         self.log.forgive(number);
         self.skipped(slot, self.log.frame(number).topic);
     }

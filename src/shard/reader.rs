@@ -12,7 +12,7 @@
 use super::entry::Control;
 use super::poller::Poller;
 use super::shell::Shell;
-use super::sockets::Socket;
+use super::socket_table::Socket;
 use crate::clock;
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::ACTIONS_PER_YIELD;
@@ -265,7 +265,7 @@ impl Shell {
     }
 
     /// Does what needs the core alone.
-    fn answer(self: &Rc<Self>, id: ConnectionId, action: Action) -> ControlFlow<()> {
+    pub(super) fn answer(self: &Rc<Self>, id: ConnectionId, action: Action) -> ControlFlow<()> {
         let (slot, now) = (id.slot, clock::now());
         self.with(|core, sockets| {
             if !core.is_here(id) {

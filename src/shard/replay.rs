@@ -266,7 +266,8 @@ impl Shard {
             return;
         }
         self.writers[slot as usize].replay.get_or_insert_default().in_flight += pieces.len();
-        let taken = if state == State::Open { self.offer(slot, pieces, sockets) } else { Taken::Bytes(0) };
+        let taken =
+            if state == State::Open { self.offer_pieces(slot, pieces, sockets) } else { Taken::Bytes(0) };
         let Taken::Bytes(mut taken) = taken else { return self.end(slot, Reason::Socket, true) };
         self.counters.bytes += taken as u64;
         let mut rest = pieces;
@@ -287,14 +288,17 @@ impl Shard {
     }
 
     /// One write of all of them.
-    fn offer(&mut self, slot: Slot, pieces: &[Portion], sockets: &mut impl Sockets) -> Taken {
+    fn offer_pieces(&mut self, slot: Slot, pieces: &[Portion], sockets: &mut impl Sockets) -> Taken {
         self.sends += 1;
         if let [piece] = pieces {
-            return sockets.send(slot, &piece.held.bytes);
+            return self.offer(slot, &piece.held.bytes, sockets);
         }
-        self.scratch.clear();
-        pieces.iter().for_each(|piece| self.scratch.extend_from_slice(&piece.held.bytes));
-        sockets.send(slot, &self.scratch)
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        pieces.iter().for_each(|piece| scratch.extend_from_slice(&piece.held.bytes));
+        let taken = self.offer(slot, &scratch, sockets);
+        self.scratch = scratch;
+        taken
     }
 
     /// Something about a topic has changed; who is live on it is told in its place among the messages.

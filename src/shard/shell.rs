@@ -7,11 +7,14 @@ use super::client::Client;
 use super::core::Shard;
 use super::directory::ShardHandle;
 use super::discarded::Discarded;
+use super::leases::Leases;
+use super::outfit::Outfit;
 use super::poller::Watch;
 use super::reader::Inlet;
 use super::register::{Entry, Register, Visit};
-use super::sockets::{Socket, SocketTable};
+use super::socket_table::{Socket, SocketTable};
 use super::turns::Turns;
+use super::udp::Udp;
 use super::uring::Uring;
 use super::writer::{Effect, Ended};
 use crate::clock::{self, Moment};
@@ -26,7 +29,7 @@ use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::Request;
-use crate::transport::session::Session;
+use crate::transport::session::{Rights, Session};
 use futures_util::FutureExt as _;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
@@ -36,6 +39,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 /// See the module.
@@ -64,6 +68,7 @@ pub(super) struct Shell {
     /// Where every connection's bytes arrive first.
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) discarded: Discarded,
+    pub(super) leases: RefCell<Leases>,
     /// True exactly when the server goes down: nobody new is taken in.
     pub(super) draining: Cell<bool>,
     /// When connections that have not closed by themselves are let go, once the end mark has come.
@@ -79,18 +84,12 @@ struct Greeting {
 }
 
 impl Shell {
-    pub(super) fn new(
-        handle: ShardHandle,
-        publisher: Publisher,
-        settings: Arc<Settings>,
-        register: Arc<Register>,
-        watch: Watch,
-        uring: Uring,
-        slots: usize,
-    ) -> Self {
+    pub(super) fn new(outfit: Outfit, datagrams: Option<Rc<UdpSocket>>, watch: Watch) -> Self {
+        let Outfit { handle, publisher, settings, register, seats, slots, .. } = outfit;
+        let uring = Uring::new(handle.id, settings.flush.io);
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone(), slots)),
-            sockets: RefCell::new(SocketTable::new(slots, uring)),
+            sockets: RefCell::new(SocketTable::new(slots, uring, Udp::new(datagrams))),
             handle,
             publisher,
             settings,
@@ -106,6 +105,7 @@ impl Shell {
             stalled_bell: Notify::new(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             discarded: Discarded::new(clock::now()),
+            leases: RefCell::new(Leases::new(seats)),
             draining: Cell::new(false),
             finish_by: Cell::new(Moment::default()),
         }
@@ -159,12 +159,17 @@ impl Shell {
             self.register(Entry::Disconnected(Box::new(visit)));
             self.discarded.push(socket);
         }
+        if let Some(holder) = self.sockets.borrow_mut().udp.remove(id.slot) {
+            let visit = Visit::new(holder.about.visitor(id), ended, clock::now() - ended.opened);
+            self.register(Entry::Disconnected(Box::new(visit)));
+            self.leases.borrow_mut().forget(holder.about.peer);
+        }
         if let Some(place) = self.inlets.borrow_mut().get_mut(id.slot as usize) {
             *place = None;
         }
     }
 
-    fn register(&self, entry: Entry) {
+    pub(super) fn register(&self, entry: Entry) {
         if !self.register.enter(entry) {
             self.core.borrow_mut().counters.unregistered += 1;
         }
@@ -268,12 +273,8 @@ impl Shell {
             let _ = (&stream).write(&crate::door::refusal::shut(target.encoding.wire()));
             return;
         }
-        let session = Session::new(
-            target.endpoint.clone(),
-            peer.ip().is_loopback(),
-            &self.settings.limits,
-            clock::now(),
-        );
+        let session =
+            Session::new(target.endpoint.clone(), Rights::of(peer.ip()), &self.settings.limits, clock::now());
         let is_publisher = matches!(target.endpoint, Endpoint::Publish(..));
         let about = Client {
             peer,

@@ -76,7 +76,7 @@ impl Shard {
                 self.notify(slot, &text, now, sockets);
             }
         } else if is_open {
-            let has_aliases = self.wire(slot) == Wire::Tcp;
+            let has_aliases = self.wire(slot).has_aliases();
             let text = reply::subscribed(&answer.tag, &answer.outcomes, &patterns, has_aliases);
             self.answer(slot, text, now, sockets);
             if has_aliases {
@@ -212,7 +212,7 @@ impl Shard {
     ) {
         self.pay(slot, now, sockets);
         let Some(writer) = self.writers.get(slot as usize) else { return };
-        let to = if combined || self.wire(slot) == Wire::Tcp { writer.combined } else { Encoding::Raw };
+        let to = if combined || self.wire(slot).has_aliases() { writer.combined } else { Encoding::Raw };
         let from = std::mem::replace(&mut self.hot[slot as usize].encoding, to);
         for topic in writer.topics().filter(|topic| !writer.is_guest_of(*topic)) {
             self.topics.recode(topic, from, to);
@@ -230,7 +230,7 @@ impl Shard {
         }
         let slot = id.slot;
         let writer = &self.writers[slot as usize];
-        let has_aliases = self.wire(slot) == Wire::Tcp;
+        let has_aliases = self.wire(slot).has_aliases();
         let topics = writer.subscriptions.iter().filter_map(|id| Some((id, self.topics.get(*id)?)));
         let topics = topics.map(|(id, topic)| {
             Granted::Topic(Subscription {

@@ -13,6 +13,7 @@ use crate::clock::Moment;
 use crate::ids::Slot;
 use crate::limits::{GATHER_BYTES_MAX, SENDS_PER_YIELD};
 use crate::message::Encoding;
+use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 
 /// After about so many sweeps everybody has been first.
@@ -97,12 +98,15 @@ impl Shard {
             if self.owes_a_slice(slot) {
                 due[count] = (slot, self.debts.take_run(slot));
                 count += 1;
+            } else if self.is_sent_datagrams(slot) {
+                self.batch(slot);
             } else {
                 self.pay(slot, now, sockets);
             }
             spent += (self.sends - before).max(1);
         }
         self.pay_slices(&due[..count], now, sockets);
+        self.send_batch(sockets);
         spent
     }
 
@@ -124,6 +128,7 @@ impl Shard {
     fn owes_a_slice(&self, slot: Slot) -> bool {
         let hot = &self.hot[slot as usize];
         hot.state == State::Open
+            && hot.wire != Wire::Udp
             && self.debts.owes(slot)
             && !self.debts.has_list(slot)
             && self.log.is_contiguous(hot.encoding)
@@ -160,6 +165,9 @@ impl Shard {
         } else if self.owes_a_slice(slot) {
             let run = self.debts.take_run(slot);
             self.pay_slices(&[(slot, run)], now, sockets);
+        } else if self.is_sent_datagrams(slot) {
+            self.batch(slot);
+            self.send_batch(sockets);
         } else {
             self.pay_gathered(slot, hot.encoding, now, sockets);
         }

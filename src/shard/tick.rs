@@ -29,7 +29,10 @@ impl Shard {
                 State::Closing => self.tick_closing(slot, now),
                 State::Open | State::Blocked => {
                     let silent_s = now.secs().saturating_sub(hot.heard_s);
-                    if silent_s >= self.limits.idle_s {
+                    if hot.wire == Wire::Udp && silent_s >= self.limits.lease_s {
+                        let reason = Reason::LeaseExpired;
+                        self.close(slot, reason, reason.code(), "the lease has expired", now, sockets);
+                    } else if hot.wire != Wire::Udp && silent_s >= self.limits.idle_s {
                         let reason = Reason::NoPong;
                         self.close(slot, reason, reason.code(), "no pong", now, sockets);
                     } else if hot.state == State::Blocked && self.is_stalled(slot, now) {
@@ -51,9 +54,11 @@ impl Shard {
     /// WebSocket clients answer a ping, one is enough. Of TCP either side only says that it is there, at intervals.
     fn is_to_be_pinged(&self, slot: Slot, silent_s: u32, now: Moment) -> bool {
         let hot = self.hot[slot as usize];
-        match hot.encoding.wire() {
+        match hot.wire {
             Wire::WebSocket => silent_s >= self.limits.ping_s && !hot.pinged,
-            Wire::Tcp => hot.state == State::Open && (now.secs() + slot).is_multiple_of(self.limits.ping_s),
+            Wire::Tcp | Wire::Udp => {
+                hot.state == State::Open && (now.secs() + slot).is_multiple_of(self.limits.ping_s)
+            }
         }
     }
 

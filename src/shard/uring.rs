@@ -1,6 +1,6 @@
 //! A sweep's sends through io_uring, where that is wanted and works; the other path is always there.
 
-use super::sockets::Socket;
+use super::socket_table::Socket;
 use super::writer::{Offer, Taken};
 use crate::config::Io;
 use crate::ids::ShardId;

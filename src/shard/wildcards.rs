@@ -15,7 +15,6 @@ use super::ledger::DEPARTED;
 use super::writer::{Sockets, Writer};
 use crate::clock::Moment;
 use crate::ids::{Slot, TopicId};
-use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 use crate::protocol::outcome::{Grant, Refusal};
 use crate::protocol::pattern::Pattern;
@@ -216,7 +215,7 @@ impl Shard {
             if let Some(wild) = &mut self.writers[slot as usize].wild {
                 wild.matched.insert(born.grant.id);
                 self.topics.join(&born.topic, &born.grant, slot, self.hot[slot as usize].encoding);
-                if self.wire(slot) == Wire::Tcp {
+                if self.wire(slot).has_aliases() {
                     let Grant { id, epoch, seq, .. } = born.grant;
                     self.notify(slot, &reply::topic(&born.topic, id, epoch, seq), now, sockets);
                 }

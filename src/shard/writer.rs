@@ -3,6 +3,7 @@
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, Slot, TopicId};
 use crate::message::Encoding;
+use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 use crate::shard::outbound::Outbound;
 use crate::shard::replay::Replay;
@@ -30,6 +31,7 @@ pub(crate) enum State {
 pub(crate) struct Hot {
     pub(crate) state: State,
     pub(crate) encoding: Encoding,
+    pub(crate) wire: Wire,
     /// True exactly when a ping has been sent since the last byte was heard.
     pub(crate) pinged: bool,
     /// Second of the clock when it last gave a sign of life.
@@ -39,8 +41,14 @@ pub(crate) struct Hot {
 }
 
 impl Hot {
-    pub(crate) const FREE: Self =
-        Self { state: State::Free, encoding: Encoding::Raw, pinged: false, heard_s: 0, sent: 0 };
+    pub(crate) const FREE: Self = Self {
+        state: State::Free,
+        encoding: Encoding::Raw,
+        wire: Wire::WebSocket,
+        pinged: false,
+        heard_s: 0,
+        sent: 0,
+    };
 }
 
 /// The rest of it.
@@ -120,6 +128,12 @@ pub(crate) trait Sockets {
         for (offer, taken) in offers.iter().zip(taken) {
             *taken = self.send(offer.slot, offer.bytes);
         }
+    }
+
+    /// Offers frames to slots that are sent datagrams, one each; a slot may be named several times. What is not taken
+    /// at once is not sent: `Bytes(0)`.
+    fn send_datagrams(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
+        self.send_all(offers, taken);
     }
 }
 

@@ -33,11 +33,11 @@ pub(crate) enum Decoder {
 }
 
 impl Decoder {
-    /// A decoder for a client whose messages have at most so many bytes.
+    /// A decoder for a client of a stream whose messages have at most so many bytes.
     pub(crate) fn new(wire: Wire, message_bytes_max: usize) -> Self {
         match wire {
             Wire::WebSocket => Self::WebSocket(websocket::decoder::Decoder::new(message_bytes_max)),
-            Wire::Tcp => Self::Tcp(tcp::Decoder::new(message_bytes_max)),
+            Wire::Tcp | Wire::Udp => Self::Tcp(tcp::Decoder::new(message_bytes_max)),
         }
     }
 

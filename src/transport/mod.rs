@@ -1,8 +1,10 @@
 //! Transports: bytes in, messages and control frames out of them. Pure; sockets belong to the shard's shell.
 
+pub(crate) mod cookie;
 pub(crate) mod inbound;
 pub(crate) mod paced;
 pub(crate) mod rate;
 pub(crate) mod session;
 mod tcp;
+pub(crate) mod udp;
 pub(crate) mod websocket;

@@ -18,15 +18,31 @@ use crate::protocol::target::Endpoint;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Receipt, Request};
 use bytes::Bytes;
+use std::net::IpAddr;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Session {
     endpoint: Endpoint,
-    /// True exactly when the peer is on loopback: only they may publish, until tokens are configured.
-    is_local: bool,
+    rights: Rights,
     operations: Rate,
     dialect: Dialect,
+}
+
+/// What a peer may, until tokens are configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights {
+    /// It is on loopback: it may watch the server.
+    pub(crate) is_local: bool,
+    pub(crate) may_publish: bool,
+}
+
+impl Rights {
+    /// Of a peer whose address is beyond doubt.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        let is_local = address.is_loopback();
+        Self { is_local, may_publish: is_local }
+    }
 }
 
 /// Whose session it is.
@@ -75,9 +91,9 @@ pub(crate) enum Action {
 }
 
 impl Session {
-    pub(crate) fn new(endpoint: Endpoint, is_local: bool, limits: &Limits, now: Moment) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, rights: Rights, limits: &Limits, now: Moment) -> Self {
         let operations = Rate::new(limits.operations_burst, now);
-        Self { endpoint, is_local, operations, dialect: Dialect::default() }
+        Self { endpoint, rights, operations, dialect: Dialect::default() }
     }
 
     /// What to do about one thing that came in.
@@ -139,7 +155,7 @@ impl Session {
         // tungstenite has checked that text is UTF-8.
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let too_large = bytes.len() > limits.operation_bytes;
-        if too_large && !self.is_local {
+        if too_large && !self.rights.may_publish {
             // What may be larger is a publish, which this connection may not; it is not even parsed.
             return self.limited(limits, now).unwrap_or_else(|| {
                 Action::Answer(refuse(&Tag::Native(OpId::Absent, Vec::new()), "too_large", TOO_LARGE))
@@ -218,8 +234,11 @@ impl Session {
     }
 
     fn may_publish(&self, topic: &TopicName) -> Result<(), (&'static str, &'static str)> {
-        if !self.is_local {
-            Err(("not_entitled", "only peers on loopback may publish"))
+        if !self.rights.may_publish {
+            Err((
+                "not_entitled",
+                "only peers on loopback may publish, by datagram only those of udp_publish_from",
+            ))
         } else if topic.is_reserved() {
             Err(("bad_topic", "topics that begin with $sys. belong to the server"))
         } else {
@@ -231,7 +250,7 @@ impl Session {
     fn subscribe(&self, wishes: Vec<Wish>, heartbeat_s: Option<u32>, who: Who<'_>, mut tag: Tag) -> Action {
         const MESSAGE: &str = "this topic is not for this connection";
         let (wishes, refused): (Vec<_>, Vec<_>) =
-            wishes.into_iter().partition(|wish| may_read(&wish.subject, self.is_local, who.identity));
+            wishes.into_iter().partition(|wish| may_read(&wish.subject, self.rights.is_local, who.identity));
         match &mut tag {
             Tag::Native(_, rejected) => rejected.extend(refused.into_iter().map(|wish| Rejection {
                 topic: wish.subject.to_string(),
@@ -306,7 +325,8 @@ mod tests {
     }
 
     fn session(is_local: bool) -> Session {
-        Session::new(Endpoint::Session, is_local, &Limits::default(), Moment::default())
+        let rights = Rights { is_local, may_publish: is_local };
+        Session::new(Endpoint::Session, rights, &Limits::default(), Moment::default())
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Decoder {
     }
 }
 
-fn understand(mut frame: Bytes) -> Inbound {
+/// What a frame says that came whole, without its length.
+pub(super) fn understand(mut frame: Bytes) -> Inbound {
     let malformed = |text: &str| Inbound::Malformed("bad_request", text.to_owned());
     if frame.is_empty() {
         return malformed("a frame of no bytes has no kind");

@@ -10,6 +10,7 @@
 
 pub(crate) mod process;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ pub(crate) struct TestServer {
     server: Option<Server>,
     pub(crate) websocket: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    pub(crate) udp: SocketAddr,
     pub(crate) operator: SocketAddr,
 }
 
@@ -65,10 +67,11 @@ impl TestServer {
         let mut settings = Settings { shards: 2, doors: 1, ..Settings::default() };
         change(&mut settings);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::builder().settings(settings).listen(any).tcp(any).admin(any).start().unwrap();
+        let ports = Server::builder().settings(settings).listen(any).tcp(any).udp(any).admin(any);
+        let server = ports.start().unwrap();
         let (websocket, operator) = (server.websocket_address(), server.operator_address());
-        let tcp = server.tcp_address().unwrap();
-        Self { server: Some(server), websocket, tcp, operator }
+        let (tcp, udp) = (server.tcp_address().unwrap(), server.udp_address().unwrap());
+        Self { server: Some(server), websocket, tcp, udp, operator }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

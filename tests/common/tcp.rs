@@ -20,6 +20,22 @@ pub(crate) enum Frame {
     End,
 }
 
+impl Frame {
+    /// From its kind and body.
+    pub(crate) fn read(frame: &[u8], what: &str) -> Self {
+        match frame[0] {
+            b'J' => Self::Json(serde_json::from_slice(&frame[1..]).unwrap()),
+            b'H' if frame.len() == 1 => Self::Heartbeat,
+            kind @ (b'D' | b'S') => {
+                let alias = u32::from_be_bytes(frame[1..5].try_into().unwrap());
+                let seq = u64::from_be_bytes(frame[5..13].try_into().unwrap());
+                Self::Message(kind, alias, seq, frame[13..].to_vec())
+            }
+            kind => panic!("waiting for {what} there came a frame of kind {kind:#04x}"),
+        }
+    }
+}
+
 pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut out = (body.len() as u32 + 1).to_be_bytes().to_vec();
     out.push(kind);
@@ -61,16 +77,7 @@ impl TcpClient {
         }
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         within(what, self.stream.read_exact(&mut frame)).await.unwrap();
-        match frame[0] {
-            b'J' => Frame::Json(serde_json::from_slice(&frame[1..]).unwrap()),
-            b'H' if frame.len() == 1 => Frame::Heartbeat,
-            kind @ (b'D' | b'S') => {
-                let alias = u32::from_be_bytes(frame[1..5].try_into().unwrap());
-                let seq = u64::from_be_bytes(frame[5..13].try_into().unwrap());
-                Frame::Message(kind, alias, seq, frame[13..].to_vec())
-            }
-            kind => panic!("waiting for {what} there came a frame of kind {kind:#04x}"),
-        }
+        Frame::read(&frame, what)
     }
 
     pub(crate) async fn next_json(&mut self, what: &str) -> Value {

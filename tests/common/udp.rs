@@ -1,0 +1,103 @@
+//! A client by datagram that knows no more than the wire.
+
+use super::tcp::Frame;
+use super::{TestServer, within};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::net::UdpSocket;
+
+/// See the module.
+pub(crate) struct UdpClient {
+    pub(crate) socket: UdpSocket,
+    pub(crate) cookie: String,
+}
+
+/// A hello of so many bytes.
+pub(crate) fn hello(bytes: usize) -> Vec<u8> {
+    let bare = br#"J{"op":"hello","pad":""}"#.len();
+    format!(r#"J{{"op":"hello","pad":"{}"}}"#, "x".repeat(bytes - bare)).into_bytes()
+}
+
+/// A socket on loopback that is connected to that address.
+pub(crate) async fn socket(to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(to).await.unwrap();
+    socket
+}
+
+impl UdpClient {
+    /// With its cookie, and without a lease.
+    pub(crate) async fn connect(server: &TestServer) -> Self {
+        Self::connect_to(server.udp).await
+    }
+
+    pub(crate) async fn connect_to(address: SocketAddr) -> Self {
+        let mut client = Self { socket: socket(address).await, cookie: String::new() };
+        client.socket.send(&hello(128)).await.unwrap();
+        let cookie = client.next_json("a cookie").await;
+        assert_eq!(cookie["event"], "cookie", "{cookie}");
+        client.cookie = cookie["cookie"].as_str().unwrap().to_owned();
+        client
+    }
+
+    pub(crate) async fn send_json(&self, mut operation: Value) {
+        operation["cookie"] = json!(self.cookie);
+        self.socket.send(format!("J{operation}").as_bytes()).await.unwrap();
+    }
+
+    pub(crate) async fn renew(&self) {
+        self.socket.send(format!("H{}", self.cookie).as_bytes()).await.unwrap();
+    }
+
+    pub(crate) async fn publish(&self, topic: &str, payload: &[u8]) {
+        let body = [b"P", &(topic.len() as u16).to_be_bytes()[..], topic.as_bytes(), payload].concat();
+        self.socket.send(&body).await.unwrap();
+    }
+
+    /// The next frame that is not only a sign of life.
+    pub(crate) async fn next(&mut self, what: &str) -> Frame {
+        loop {
+            let frame = self.next_of_any(what).await;
+            if frame != Frame::Heartbeat {
+                return frame;
+            }
+        }
+    }
+
+    pub(crate) async fn next_of_any(&mut self, what: &str) -> Frame {
+        let mut buffer = vec![0; 65_536];
+        let length = within(what, self.socket.recv(&mut buffer)).await.unwrap();
+        Frame::read(&buffer[..length], what)
+    }
+
+    pub(crate) async fn next_json(&mut self, what: &str) -> Value {
+        match self.next(what).await {
+            Frame::Json(json) => json,
+            other => panic!("waiting for {what}, there came {other:?}"),
+        }
+    }
+
+    pub(crate) async fn ask(&mut self, operation: Value) -> Value {
+        self.send_json(operation).await;
+        self.next_json("an answer").await
+    }
+
+    /// Subscribes; returns the aliases.
+    pub(crate) async fn subscribe(&mut self, topics: &[&str]) -> Vec<u32> {
+        let ack = self.ask(json!({"op": "subscribe", "args": topics})).await;
+        assert_eq!(ack["err"], json!([]), "{ack}");
+        ack["ok"].as_array().unwrap().iter().map(|one| one["alias"].as_u64().unwrap() as u32).collect()
+    }
+
+    /// The next must be this message.
+    pub(crate) async fn expect(&mut self, alias: u32, seq: u64, payload: &[u8]) {
+        assert_eq!(self.next("a message").await, Frame::Message(b'D', alias, seq, payload.to_vec()));
+    }
+
+    /// Everything that has come, in bytes, once the server is known to have acted on all that was sent.
+    pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
+        let mut buffer = vec![0; 65_536];
+        let mut next = || self.socket.try_recv(&mut buffer).ok().map(|length| buffer[..length].to_vec());
+        std::iter::from_fn(&mut next).collect()
+    }
+}
