@@ -119,6 +119,9 @@ pub struct Limits {
     pub ping_s: u32,
     /// Seconds without any byte before the server closes with 4003.
     pub idle_s: u32,
+    /// Seconds a message may take from its first byte to its last, while the server reads; past it the connection
+    /// closes with 4003.
+    pub read_s: u64,
     /// Seconds a subscription by datagram lasts without being renewed.
     pub lease_s: u32,
     /// Bytes of a datagram with a message; one that does not fit is counted and not sent. More than the path takes
@@ -164,6 +167,7 @@ impl Default for Limits {
             handshakes_per_s: 4_000,
             ping_s: 20,
             idle_s: 60,
+            read_s: 30,
             lease_s: 30,
             datagram_bytes: 1_472,
             sequencer_frames: 16_384,

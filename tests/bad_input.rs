@@ -381,6 +381,30 @@ async fn a_handshake_left_open_is_closed_at_its_deadline() {
     bystander.check(&server).await;
 }
 
+/// Proves: a message that is not finished in time closes its connection, on either stream, however its bytes drip; one
+/// that is between messages may wait.
+#[tokio::test]
+async fn a_message_left_open_is_closed_at_its_deadline() {
+    let server = TestServer::with(|settings| settings.limits.read_s = 1);
+    let mut bystander = Bystander::on(&server).await;
+    let websocket = server.raw_upgraded("/ws").await;
+    let tcp = server.raw_tcp().await;
+    for (mut client, begun) in
+        [(websocket, frame_header(FIN | TEXT, 1_000, true)), (tcp, 1_000_u32.to_be_bytes().to_vec())]
+    {
+        client.write(&begun).await;
+        let drip = async {
+            while client.write_unless_closed(b"x").await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("one who drips to be closed", drip).await;
+        bystander.check(&server).await;
+    }
+    let reason = [r#"reason="read_deadline""#];
+    assert_eq!(server.metric("stentor_connections_dropped_total", &reason).await, 2.0);
+}
+
 /// Proves: a request's head of 100 KiB ends in 431 or a close, in one header or in many, and never in a wait.
 #[tokio::test]
 async fn a_head_without_end_is_refused() {

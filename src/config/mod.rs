@@ -160,6 +160,7 @@ impl Settings {
             ("limits.handshake_s", limits.handshake_s as usize),
             ("limits.queue_stall_s", limits.queue_stall_s as usize),
             ("limits.ping_s", limits.ping_s as usize),
+            ("limits.read_s", limits.read_s as usize),
             ("limits.lease_s", limits.lease_s as usize),
             ("limits.datagram_bytes", limits.datagram_bytes),
         ];

@@ -49,6 +49,8 @@ pub enum Reason {
     CannotResume,
     /// Silent for too long (4003).
     NoPong,
+    /// A message took longer from its first byte to its last than it may (4003).
+    ReadDeadline,
     /// A subscription by datagram was not renewed in time (4003).
     LeaseExpired,
     /// Broke RFC 6455 (1002, 1007).
@@ -73,7 +75,7 @@ pub enum Reason {
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 
     /// Every reason, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -82,6 +84,7 @@ impl Reason {
         Self::SlowConsumer,
         Self::CannotResume,
         Self::NoPong,
+        Self::ReadDeadline,
         Self::LeaseExpired,
         Self::Protocol,
         Self::TooBig,
@@ -102,6 +105,7 @@ impl Reason {
             Self::SlowConsumer => "slow_consumer",
             Self::CannotResume => "cannot_resume",
             Self::NoPong => "no_pong",
+            Self::ReadDeadline => "read_deadline",
             Self::LeaseExpired => "lease_expired",
             Self::Protocol => "protocol",
             Self::TooBig => "too_big",
@@ -121,7 +125,7 @@ impl Reason {
             Self::Client | Self::Socket => CloseCode::NORMAL,
             Self::SlowConsumer => CloseCode::SLOW_CONSUMER,
             Self::CannotResume => CloseCode::CANNOT_RESUME,
-            Self::NoPong | Self::LeaseExpired => CloseCode::NO_PONG,
+            Self::NoPong | Self::ReadDeadline | Self::LeaseExpired => CloseCode::NO_PONG,
             Self::Protocol => CloseCode::PROTOCOL,
             Self::TooBig => CloseCode::TOO_BIG,
             Self::RateLimited => CloseCode::RATE_LIMITED,

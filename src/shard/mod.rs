@@ -14,6 +14,7 @@ mod control;
 pub(crate) mod core;
 pub(crate) mod counters;
 mod datagrams;
+mod deadlines;
 pub(crate) mod debts;
 pub(crate) mod directory;
 mod discarded;

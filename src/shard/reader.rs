@@ -13,7 +13,7 @@ use super::entry::Control;
 use super::poller::Poller;
 use super::shell::Shell;
 use super::socket_table::Socket;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::ids::{ConnectionId, Slot};
 use crate::limits::ACTIONS_PER_YIELD;
 use crate::mailbox::Refused;
@@ -35,6 +35,12 @@ pub(super) struct Inlet {
     session: Session,
     /// While a message is half-read.
     decoder: Option<Box<Decoder>>,
+    /// When that began, or we began to read again.
+    half_read_since: Moment,
+    /// True exactly when somebody looks at its deadline.
+    is_watched: bool,
+    /// True exactly when we do not read, whatever has come.
+    is_kept_waiting: bool,
     /// A request on its way to the sequencer; nothing more is read before it has found room there.
     held: Option<Box<Request>>,
     /// True exactly when what still comes is thrown away: unread bytes would turn the close into a reset.
@@ -60,7 +66,18 @@ enum Served {
 
 impl Inlet {
     pub(super) fn new(id: ConnectionId, socket: Rc<Socket>, session: Session) -> Self {
-        Self { id, socket, session, decoder: None, held: None, is_discarding: false, is_ready: false }
+        Self {
+            id,
+            socket,
+            session,
+            decoder: None,
+            half_read_since: Moment::default(),
+            is_watched: false,
+            is_kept_waiting: false,
+            held: None,
+            is_discarding: false,
+            is_ready: false,
+        }
     }
 
     pub(super) fn id(&self) -> ConnectionId {
@@ -122,6 +139,16 @@ impl Shell {
         }
     }
 
+    /// Since when the connection is in the middle of a message that we would read on; `None` when it is not, and nobody
+    /// looks at its deadline any more.
+    pub(super) fn half_read_since(&self, id: ConnectionId) -> Option<Moment> {
+        let mut inlets = self.inlets.borrow_mut();
+        let inlet = inlets.get_mut(id.slot as usize)?.as_mut().filter(|inlet| inlet.id == id)?;
+        inlet.is_watched = inlet.decoder.is_some() && !inlet.is_discarding;
+        let since = if inlet.is_kept_waiting { clock::now() } else { inlet.half_read_since };
+        inlet.is_watched.then_some(since)
+    }
+
     fn take_ready(&self) -> Option<Slot> {
         self.turns.borrow_mut().next()
     }
@@ -137,6 +164,9 @@ impl Shell {
             return 1;
         };
         inlet.is_ready = false;
+        if std::mem::take(&mut inlet.is_kept_waiting) {
+            inlet.half_read_since = clock::now();
+        }
         let id = inlet.id;
         let mut actions = 1;
         let served = catch_unwind(AssertUnwindSafe(|| self.serve_turn(&mut inlet, &mut actions)));
@@ -149,6 +179,10 @@ impl Shell {
         });
         if served == Served::Gone || !self.with(|core, _| core.is_here(id)) {
             return actions;
+        }
+        inlet.is_kept_waiting = matches!(served, Served::Stalled | Served::Paused);
+        if inlet.decoder.is_some() && !std::mem::replace(&mut inlet.is_watched, true) {
+            self.watch_half_read(id, inlet.half_read_since);
         }
         self.inlets.borrow_mut()[slot as usize] = Some(inlet);
         match served {
@@ -186,9 +220,11 @@ impl Shell {
                 }
                 if let Some(inbound) = inlet.decoder.as_mut().and_then(|decoder| decoder.next()) {
                     *actions += 1;
+                    let now = clock::now();
+                    inlet.half_read_since = now;
                     let diagnostics = &self.settings.diagnostics;
                     let who = Who { id: inlet.id, identity: inlet.socket.about.identity.as_ref() };
-                    let action = inlet.session.interpret(inbound, who, limits, diagnostics, clock::now());
+                    let action = inlet.session.interpret(inbound, who, limits, diagnostics, now);
                     inlet.is_discarding = self.act(inlet, action).is_break();
                     continue;
                 }
@@ -217,6 +253,9 @@ impl Shell {
                 self.with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
                 if !inlet.is_discarding {
                     let bytes_max = self.settings.limits.message_bytes;
+                    if inlet.decoder.is_none() {
+                        inlet.half_read_since = clock::now();
+                    }
                     let new = || Box::new(Decoder::new(inlet.socket.about.wire, bytes_max));
                     let decoder = inlet.decoder.get_or_insert_with(new);
                     decoder.feed(&scratch[..read]);

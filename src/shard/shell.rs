@@ -5,6 +5,7 @@
 
 use super::client::Client;
 use super::core::Shard;
+use super::deadlines::Deadlines;
 use super::directory::ShardHandle;
 use super::discarded::Discarded;
 use super::leases::Leases;
@@ -67,6 +68,7 @@ pub(super) struct Shell {
     pub(super) stalled_bell: Notify,
     /// Where every connection's bytes arrive first.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) deadlines: RefCell<Deadlines>,
     pub(super) discarded: Discarded,
     pub(super) leases: RefCell<Leases>,
     /// True exactly when the server goes down: nobody new is taken in.
@@ -104,6 +106,7 @@ impl Shell {
             stalled: RefCell::default(),
             stalled_bell: Notify::new(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            deadlines: RefCell::default(),
             discarded: Discarded::new(clock::now()),
             leases: RefCell::new(Leases::new(seats)),
             draining: Cell::new(false),
@@ -363,6 +366,7 @@ impl Shell {
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         loop {
             seconds.tick().await;
+            self.close_half_read(clock::now());
             let mut next = Some(0);
             while let Some(slot) = next {
                 next =

@@ -119,6 +119,11 @@ impl TestServer {
         RawClient::of(within("a connection", TcpStream::connect(self.websocket)).await.unwrap())
     }
 
+    /// The same on the TCP port.
+    pub(crate) async fn raw_tcp(&self) -> RawClient {
+        RawClient::of(within("a connection", TcpStream::connect(self.tcp)).await.unwrap())
+    }
+
     /// The same from another address of 127.0.0.0/8: all of them are this machine.
     pub(crate) async fn raw_from(&self, address: [u8; 4]) -> RawClient {
         let socket = TcpSocket::new_v4().unwrap();
