@@ -24,7 +24,7 @@ use crate::sequencer::request::Request;
 use crate::transport::cookie::{Cookie, Jar};
 use crate::transport::inbound::Inbound;
 use crate::transport::session::{Action, Rights, Session, Who};
-use crate::transport::udp::Datagram;
+use crate::transport::udp::{Datagram, Reader};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
@@ -40,6 +40,7 @@ const DATAGRAM_BYTES_MAX: usize = u16::MAX as usize;
 #[derive(Debug)]
 pub(super) struct Leases {
     jar: Jar,
+    reader: Reader,
     seats: Seats,
     /// One is taken out while it is served.
     by_address: HashMap<SocketAddr, Lease>,
@@ -54,7 +55,7 @@ struct Lease {
 
 impl Leases {
     pub(super) fn new(seats: Seats) -> Self {
-        Self { jar: Jar::default(), seats, by_address: HashMap::new() }
+        Self { jar: Jar::default(), reader: Reader::default(), seats, by_address: HashMap::new() }
     }
 
     /// The connection has ended.
@@ -89,7 +90,8 @@ impl Shell {
     /// Acts on one; should that panic, the lease is closed and counted, and no other.
     fn take_datagram(self: &Rc<Self>, socket: &UdpSocket, from: SocketAddr, bytes: &[u8]) {
         let now = clock::now();
-        let acted = match Datagram::read(bytes) {
+        let datagram = self.leases.borrow_mut().reader.read(bytes);
+        let acted = match datagram {
             Some(Datagram::Hello) => self.give_cookie(socket, from, now),
             Some(Datagram::Renewal(cookie)) => self.renew(socket, from, cookie, bytes.len(), now),
             Some(Datagram::Operation(cookie, text)) => self

@@ -202,16 +202,9 @@ impl Shell {
         let limits = &self.settings.limits;
         while *actions < ACTIONS_PER_YIELD {
             if let Some(request) = inlet.held.take() {
-                match self.publisher.post(*request) {
-                    Ok(()) => {}
-                    Err(Refused::Full(request)) => {
-                        inlet.held = Some(Box::new(request));
-                        return Served::Stalled;
-                    }
-                    Err(Refused::Closed(_)) => {
-                        self.close(inlet.id, Reason::Shutdown, "restart");
-                        inlet.is_discarding = true;
-                    }
+                inlet.is_discarding |= self.hand_in(inlet, *request).is_break();
+                if inlet.held.is_some() {
+                    return Served::Stalled;
                 }
             }
             if !inlet.is_discarding {
@@ -229,8 +222,10 @@ impl Shell {
                     continue;
                 }
             }
-            if inlet.is_discarding || inlet.decoder.as_ref().is_some_and(|decoder| decoder.is_idle()) {
+            if inlet.is_discarding {
                 inlet.decoder = None;
+            } else if let Some(decoder) = inlet.decoder.take_if(|decoder| decoder.is_idle()) {
+                self.decoders.borrow_mut().give_back(decoder);
             }
             match self.receive(inlet) {
                 ControlFlow::Continue(()) => *actions += 1,
@@ -252,12 +247,10 @@ impl Shell {
             Ok(read) => {
                 self.with(|core, _| core.is_here(id).then(|| core.heard(id.slot, read, clock::now())));
                 if !inlet.is_discarding {
-                    let bytes_max = self.settings.limits.message_bytes;
-                    if inlet.decoder.is_none() {
+                    let decoder = inlet.decoder.get_or_insert_with(|| {
                         inlet.half_read_since = clock::now();
-                    }
-                    let new = || Box::new(Decoder::new(inlet.socket.about.wire, bytes_max));
-                    let decoder = inlet.decoder.get_or_insert_with(new);
+                        self.decoders.borrow_mut().lend(inlet.socket.about.wire)
+                    });
                     decoder.feed(&scratch[..read]);
                 }
                 ControlFlow::Continue(())
@@ -283,7 +276,7 @@ impl Shell {
                 }
                 // Names were checked and sizes bounded on the way in: this does not fail.
                 match self.publisher.request(topic, payload, options, Some(receipt)) {
-                    Ok(request) => inlet.held = Some(Box::new(request)),
+                    Ok(request) => return self.hand_in(inlet, request),
                     Err(_) => return ControlFlow::Break(()),
                 }
             }
@@ -294,13 +287,28 @@ impl Shell {
                         heartbeat_s.into_iter().for_each(|every_s| core.set_heartbeat(slot, every_s, now));
                     }
                 });
-                inlet.held = Some(Box::new(request));
+                return self.hand_in(inlet, request);
             }
             Action::Nothing => {}
             Action::Panic => panic!("asked to, by the panic operation"),
             action => return self.answer(id, action),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Posts a request to the sequencer; it is held where that has no room. Breaks when nothing more is to be read.
+    fn hand_in(self: &Rc<Self>, inlet: &mut Inlet, request: Request) -> ControlFlow<()> {
+        match self.publisher.post(request) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(Refused::Full(request)) => {
+                inlet.held = Some(Box::new(request));
+                ControlFlow::Continue(())
+            }
+            Err(Refused::Closed(_)) => {
+                self.close(inlet.id, Reason::Shutdown, "restart");
+                ControlFlow::Break(())
+            }
+        }
     }
 
     /// Does what needs the core alone.

@@ -30,6 +30,7 @@ use crate::protocol::reply::Tag;
 use crate::protocol::target::Endpoint;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::Request;
+use crate::transport::inbound::Decoders;
 use crate::transport::session::{Rights, Session};
 use futures_util::FutureExt as _;
 use std::cell::{Cell, Ref, RefCell};
@@ -68,6 +69,7 @@ pub(super) struct Shell {
     pub(super) stalled_bell: Notify,
     /// Where every connection's bytes arrive first.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) decoders: RefCell<Decoders>,
     pub(super) deadlines: RefCell<Deadlines>,
     pub(super) discarded: Discarded,
     pub(super) leases: RefCell<Leases>,
@@ -89,6 +91,7 @@ impl Shell {
     pub(super) fn new(outfit: Outfit, datagrams: Option<Rc<UdpSocket>>, watch: Watch) -> Self {
         let Outfit { handle, publisher, settings, register, seats, slots, .. } = outfit;
         let uring = Uring::new(handle.id, settings.flush.io);
+        let decoders = RefCell::new(Decoders::new(settings.limits.message_bytes));
         Self {
             core: RefCell::new(Shard::new(handle.id, settings.limits.clone(), slots)),
             sockets: RefCell::new(SocketTable::new(slots, uring, Udp::new(datagrams))),
@@ -106,6 +109,7 @@ impl Shell {
             stalled: RefCell::default(),
             stalled_bell: Notify::new(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            decoders,
             deadlines: RefCell::default(),
             discarded: Discarded::new(clock::now()),
             leases: RefCell::new(Leases::new(seats)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod cookie;
 pub(crate) mod inbound;
+mod names;
 pub(crate) mod paced;
 pub(crate) mod rate;
 pub(crate) mod session;

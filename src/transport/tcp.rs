@@ -4,9 +4,9 @@
 //! read; a length over the limit ends it, since nothing tells where the next frame begins.
 
 use super::inbound::Inbound;
+use super::names::Names;
 use crate::message::tcp::{HEARTBEAT, JSON, LENGTH_BYTES, PUBLISH};
 use crate::protocol::close::Reason;
-use crate::protocol::topic::TopicName;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Whether it is known where the next frame begins.
@@ -25,17 +25,22 @@ pub(crate) struct Decoder {
     bytes: BytesMut,
     length_max: usize,
     framing: Framing,
+    names: Names,
 }
 
 impl Decoder {
     pub(crate) fn new(length_max: usize) -> Self {
-        Self { bytes: BytesMut::new(), length_max, framing: Framing::Kept }
+        Self { bytes: BytesMut::new(), length_max, framing: Framing::Kept, names: Names::default() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if self.framing == Framing::Kept {
             self.bytes.extend_from_slice(bytes);
         }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -60,12 +65,12 @@ impl Decoder {
             return None;
         }
         self.bytes.advance(LENGTH_BYTES);
-        Some(understand(self.bytes.split_to(length).freeze()))
+        Some(understand(self.bytes.split_to(length).freeze(), &mut self.names))
     }
 }
 
 /// What a frame says that came whole, without its length.
-pub(super) fn understand(mut frame: Bytes) -> Inbound {
+pub(super) fn understand(mut frame: Bytes, names: &mut Names) -> Inbound {
     let malformed = |text: &str| Inbound::Malformed("bad_request", text.to_owned());
     if frame.is_empty() {
         return malformed("a frame of no bytes has no kind");
@@ -73,13 +78,13 @@ pub(super) fn understand(mut frame: Bytes) -> Inbound {
     match frame.get_u8() {
         JSON if std::str::from_utf8(&frame).is_err() => malformed("J: the operation is not UTF-8"),
         JSON => Inbound::Text(frame),
-        PUBLISH => publish(frame),
+        PUBLISH => publish(frame, names),
         HEARTBEAT => Inbound::Pong,
         kind => malformed(&format!("kind {kind:#04x} is none of J, P and H")),
     }
 }
 
-fn publish(mut body: Bytes) -> Inbound {
+fn publish(mut body: Bytes, names: &mut Names) -> Inbound {
     let cut_short = || Inbound::Malformed("bad_request", "P: the topic is cut short".to_owned());
     let Ok(length) = body.try_get_u16() else { return cut_short() };
     if body.len() < usize::from(length) {
@@ -87,7 +92,7 @@ fn publish(mut body: Bytes) -> Inbound {
     }
     let name = body.split_to(usize::from(length));
     let name = std::str::from_utf8(&name).map_err(|_| "P: the topic is not UTF-8".to_owned());
-    match name.and_then(|name| TopicName::try_from(name).map_err(|error| error.to_string())) {
+    match name.and_then(|name| names.name(name).map_err(|error| error.to_string())) {
         Ok(topic) => Inbound::Publish(topic, body),
         Err(text) => Inbound::Malformed("bad_topic", text),
     }
@@ -99,6 +104,7 @@ mod tests {
     use crate::message::tcp::frame;
     use crate::message::wire::Wire;
     use crate::properties::frames::decoded;
+    use crate::protocol::topic::TopicName;
 
     fn all(bytes: &[u8], step: usize) -> Vec<Inbound> {
         decoded(Wire::Tcp, bytes, &[step])

@@ -5,6 +5,7 @@
 
 use super::cookie::Cookie;
 use super::inbound::Inbound;
+use super::names::Names;
 use super::tcp;
 use crate::message::tcp::{HEARTBEAT, JSON};
 use crate::protocol::topic::TopicName;
@@ -28,6 +29,12 @@ pub(crate) enum Datagram {
     Publish(TopicName, Bytes),
 }
 
+/// Reads datagrams.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    names: Names,
+}
+
 /// What an operation has beside its own fields.
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -37,22 +44,25 @@ struct Envelope<'a> {
     cookie: Option<Cow<'a, str>>,
 }
 
-impl Datagram {
-    /// Reads one.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+impl Reader {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Option<Datagram> {
         let (kind, body) = bytes.split_first()?;
         match *kind {
             JSON => {
                 let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
                 match envelope.cookie {
-                    Some(cookie) => Some(Self::Operation(cookie.parse().ok()?, Bytes::copy_from_slice(body))),
-                    None if envelope.op? == "hello" && bytes.len() >= HELLO_BYTES_MIN => Some(Self::Hello),
+                    Some(cookie) => {
+                        Some(Datagram::Operation(cookie.parse().ok()?, Bytes::copy_from_slice(body)))
+                    }
+                    None if envelope.op? == "hello" && bytes.len() >= HELLO_BYTES_MIN => {
+                        Some(Datagram::Hello)
+                    }
                     None => None,
                 }
             }
-            HEARTBEAT => Some(Self::Renewal(std::str::from_utf8(body).ok()?.parse().ok()?)),
-            _ => match tcp::understand(Bytes::copy_from_slice(bytes)) {
-                Inbound::Publish(topic, payload) => Some(Self::Publish(topic, payload)),
+            HEARTBEAT => Some(Datagram::Renewal(std::str::from_utf8(body).ok()?.parse().ok()?)),
+            _ => match tcp::understand(Bytes::copy_from_slice(bytes), &mut self.names) {
+                Inbound::Publish(topic, payload) => Some(Datagram::Publish(topic, payload)),
                 _ => None,
             },
         }
@@ -63,19 +73,23 @@ impl Datagram {
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8]) -> Option<Datagram> {
+        Reader::default().read(bytes)
+    }
+
     #[test]
     fn datagrams_are_read() {
         let cookie: Cookie = "00000000000000ff".parse().unwrap();
         let hello = format!(r#"J{{"op":"hello","pad":"{}"}}"#, "x".repeat(HELLO_BYTES_MIN));
-        assert_eq!(Datagram::read(hello.as_bytes()), Some(Datagram::Hello));
+        assert_eq!(read(hello.as_bytes()), Some(Datagram::Hello));
         let operation = br#"{"op":"list","cookie":"00000000000000ff"}"#;
         assert_eq!(
-            Datagram::read(&[b"J", &operation[..]].concat()),
+            read(&[b"J", &operation[..]].concat()),
             Some(Datagram::Operation(cookie, Bytes::from_static(operation)))
         );
-        assert_eq!(Datagram::read(b"H00000000000000ff"), Some(Datagram::Renewal(cookie)));
+        assert_eq!(read(b"H00000000000000ff"), Some(Datagram::Renewal(cookie)));
         let topic = TopicName::try_from("a").unwrap();
-        assert_eq!(Datagram::read(b"P\0\x01a!"), Some(Datagram::Publish(topic, "!".into())));
+        assert_eq!(read(b"P\0\x01a!"), Some(Datagram::Publish(topic, "!".into())));
     }
 
     #[test]
@@ -94,7 +108,7 @@ mod tests {
             b"D\0\0\0\x01\0\0\0\0\0\0\0\x01!",
         ];
         for datagram in wrong {
-            assert_eq!(Datagram::read(datagram), None, "{datagram:?}");
+            assert_eq!(read(datagram), None, "{datagram:?}");
         }
     }
 }

@@ -47,9 +47,14 @@ impl Decoder {
         }
     }
 
-    /// True exactly when it holds nothing of a message: it may be dropped, and a new one made for the next.
+    /// Bytes that its buffer has grown to.
+    pub(crate) fn capacity(&self) -> usize {
+        self.feed.bytes.capacity()
+    }
+
+    /// True exactly when it holds nothing of a message: the next may be read by another.
     pub(crate) fn is_idle(&self) -> bool {
-        self.feed.bytes.is_empty() && self.boundary.is_between_messages()
+        !self.finished && self.feed.bytes.is_empty() && self.boundary.is_between_messages()
     }
 
     /// The next whole thing among the bytes fed so far.
