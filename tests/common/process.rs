@@ -1,6 +1,8 @@
 //! The program as a child process, killed if its test fails.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Lines};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ pub(crate) struct Process {
     lines: Lines<BufReader<ChildStdout>>,
     /// `ws://…`
     pub(crate) websocket: String,
+    /// Where it was asked for.
+    pub(crate) tcp: Option<SocketAddr>,
+    pub(crate) udp: Option<SocketAddr>,
     /// `http://…`
     pub(crate) operator: String,
 }
@@ -17,20 +22,47 @@ pub(crate) struct Process {
 impl Process {
     /// `stentor serve` or `stentor demo`, with more arguments.
     pub(crate) fn start(command: &str, more: &[&str]) -> Self {
+        Self::start_logging(command, more, Stdio::null())
+    }
+
+    /// The same, with everything that it logs, from `debug` on.
+    pub(crate) fn start_logging(command: &str, more: &[&str], log: impl Into<Stdio>) -> Self {
         let mut child = stentor()
             .args([command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(more)
+            .env("STENTOR_LOG", "stentor=debug")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = |prefix: &str| {
+        let (mut listening, mut operator) = (HashMap::new(), None);
+        while operator.is_none() {
             let line = lines.next().unwrap().unwrap();
-            line.strip_prefix(prefix).unwrap_or_else(|| panic!("not an address: {line}")).to_owned()
+            match line.split_once(" on ") {
+                Some(("listening", url)) => {
+                    listening.insert(url.split(':').next().unwrap().to_owned(), url.to_owned());
+                }
+                Some(("operator", url)) => operator = Some(url.to_owned()),
+                _ => panic!("not an address: {line}"),
+            }
+        }
+        let address = |scheme: &str| {
+            let url = listening.get(scheme)?;
+            Some(url.rsplit_once('/').unwrap().1.parse().unwrap())
         };
-        let (websocket, operator) = (address("listening on "), address("operator on "));
-        Self { child, lines, websocket, operator }
+        let (tcp, udp) = (address("tcp"), address("udp"));
+        Self { child, lines, websocket: listening["ws"].clone(), tcp, udp, operator: operator.unwrap() }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A metric, summed over all series that carry these labels.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let mut answer = ureq::get(format!("{}/metrics", self.operator)).call().unwrap();
+        super::sum_of_series(&answer.body_mut().read_to_string().unwrap(), name, labels).unwrap_or(0.0)
     }
 
     /// The next line it prints.
