@@ -70,6 +70,7 @@ mod mailbox;
 pub mod message;
 mod operator;
 mod platform;
+mod ports;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod properties;

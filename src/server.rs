@@ -8,6 +8,7 @@ use crate::error::{ReloadError, StartError};
 use crate::limits::SLOTS_RESERVED_MAX;
 use crate::mailbox::{Mailbox, Sleeper};
 use crate::operator::{self, Operator};
+use crate::ports;
 use crate::sequencer::core::Sequencer;
 use crate::sequencer::publisher::Publisher;
 use crate::sequencer::request::{Reply, Request};
@@ -19,7 +20,6 @@ use crate::shard::outfit::Outfit;
 use crate::shard::register::Register;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::sync::Parker;
-use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::panic::AssertUnwindSafe;
@@ -28,10 +28,6 @@ use std::time::Duration;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tokio::sync::{Notify, watch};
 
-/// Connections that may be waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
-/// Bytes asked for a datagram socket's buffers, each way.
-const DATAGRAM_BUFFER_BYTES: usize = 8 << 20;
 /// How far apart closes of an orderly shutdown lie at most: few connections need not wait for long.
 const CLOSE_SPACING: Duration = Duration::from_millis(5);
 
@@ -151,10 +147,12 @@ impl Server {
             );
         }
         let settings = Arc::new(settings);
-        let websocket = bind(settings.listen)?;
-        let tcp = settings.tcp.map(bind).transpose()?;
-        let datagrams = settings.udp.map(|udp| bind_datagrams(udp, settings.shard_count())).transpose()?;
-        let operator = bind(settings.admin)?;
+        let websocket = ports::bind(settings.listen)?;
+        let tcp = settings.tcp.map(ports::bind).transpose()?;
+        let datagrams =
+            settings.udp.map(|udp| ports::bind_datagrams(udp, settings.shard_count())).transpose()?;
+        let operator = ports::bind(settings.admin)?;
+        let mut groups = ports::open_groups(&settings.topics)?;
         let limits = &settings.limits;
 
         let parker = Parker::new();
@@ -211,6 +209,7 @@ impl Server {
                 register: server.register.clone(),
                 seats: seats.beside(),
                 datagrams: datagrams.next(),
+                groups: std::mem::take(&mut groups),
                 slots,
             };
             let end = end.clone();
@@ -366,39 +365,6 @@ fn run_shard(outfit: Outfit) {
     while commands.take().is_some() {}
     while inbox.take().is_some() {}
     inbox.vacancy.ring();
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bound().map_err(|source| StartError::Bind { address, source })
-}
-
-/// A socket for each shard, all of one address: the system gives each client's datagrams to one of them, always the
-/// same.
-fn bind_datagrams(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, StartError> {
-    let socket = |address: SocketAddr, is_shared| -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        socket.set_reuse_port(is_shared)?;
-        socket.set_nonblocking(true)?;
-        // As much as the system allows: what does not fit is lost.
-        let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
-        let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    let bound = || -> io::Result<Vec<UdpSocket>> {
-        // Sockets that share an address share it with any other process that would: who is there first is asked first.
-        let address = socket(address, false)?.local_addr()?;
-        (0..shards).map(|_| socket(address, true)).collect()
-    };
-    bound().map_err(|source| StartError::Bind { address, source })
 }
 
 fn listen_on(runtime: &Runtime, listener: TcpListener) -> io::Result<tokio::net::TcpListener> {

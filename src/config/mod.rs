@@ -6,6 +6,7 @@
 mod address;
 mod identity;
 mod layers;
+mod multicast;
 mod networks;
 mod rules;
 mod worst_case;
@@ -13,6 +14,7 @@ mod worst_case;
 pub use identity::{IdentitySettings, SecondSession};
 pub(crate) use layers::differing;
 pub use layers::{ConfigError, Layers};
+pub use multicast::Multicast;
 pub use networks::{NetworkError, Networks};
 pub use rules::{Rule, Snapshot};
 pub use worst_case::WorstCase;

@@ -4,7 +4,7 @@
 //! as if there were no rule. A pattern is a name, or the beginning of one and `*`; names that begin with `$` belong
 //! to the server and match none. A rule that another in front of it hides is an error.
 
-use super::ConfigError;
+use super::{ConfigError, Multicast};
 use crate::limits::Limits;
 use crate::protocol::class::Class;
 use crate::protocol::topic::{TopicError, TopicName};
@@ -40,6 +40,9 @@ pub struct Rule {
     /// Seconds a frame of the topic may wait unsent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_age_s: Option<u64>,
+    /// Where its messages go beside their subscribers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<Multicast>,
 }
 
 /// What a new subscriber of a topic is sent before what is live.
@@ -96,6 +99,9 @@ impl Rule {
         if let Some(error) = name {
             return Some(format!("the pattern is no name: {error}"));
         }
+        if let Some(fault) = self.multicast.and_then(|multicast| multicast.fault()) {
+            return Some(fault);
+        }
         let at_least_one = [
             ("queue_frames", self.queue_frames),
             ("queue_bytes", self.queue_bytes),
@@ -121,7 +127,13 @@ pub(super) fn validate(rules: &[Rule], limits: &Limits) -> Result<(), ConfigErro
             let other = rules[..at].iter().find(|other| other.hides(rule))?;
             Some(format!("it never applies, because {:?} in front of it matches all it does", other.pattern))
         };
-        if let Some(fault) = rule.fault(limits).or_else(hidden_by) {
+        // A group gets what a pattern matches: it must be exactly what the rule is about.
+        let is_cut = || {
+            let other = rules[..at].iter().find(|other| rule.multicast.is_some() && rule.hides(other))?;
+            let pattern = &other.pattern;
+            Some(format!("multicast: {pattern:?} in front of it takes some of its topics; name others"))
+        };
+        if let Some(fault) = rule.fault(limits).or_else(hidden_by).or_else(is_cut) {
             let message = format!("[[topic]] number {}, {:?}: {fault}", at + 1, rule.pattern);
             return Err(ConfigError::Contradiction(message));
         }
@@ -167,6 +179,13 @@ mod tests {
         assert!(
             refused(&[greedy]).contains("queue_bytes must be at most limits.queue_bytes, which is 8388608")
         );
+        let to = |group: &str| {
+            let multicast = Multicast { group: group.parse().unwrap(), interface: None, ttl: 1 };
+            Rule { multicast: Some(multicast), ..rule("a*") }
+        };
+        assert!(validate(&[to("239.1.2.3:1")], &Limits::default()).is_ok());
+        assert!(refused(&[to("10.1.2.3:1")]).contains("no group"));
+        assert!(refused(&[rule("a.b"), to("239.1.2.3:1")]).contains("takes some of its topics"));
         assert!(refused(&[Rule { queue_frames: Some(0), ..rule("a") }]).contains("at least 1"));
     }
 }

@@ -19,6 +19,11 @@ impl Shard {
         (hot.wire, hot.state) = (Wire::Udp, State::Open);
     }
 
+    /// Its silence means nothing.
+    pub(super) fn keep_for_ever(&mut self, id: ConnectionId) {
+        self.hot[id.slot as usize].heard_s = u32::MAX;
+    }
+
     pub(super) fn is_sent_datagrams(&self, slot: Slot) -> bool {
         self.hot[slot as usize].wire == Wire::Udp
     }

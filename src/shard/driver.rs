@@ -35,7 +35,11 @@ pub(crate) fn run(mut outfit: Outfit) -> io::Result<()> {
     runtime.block_on(async move {
         let (poller, watch) = Poller::new()?;
         let datagrams = outfit.datagrams.take().map(UdpSocket::from_std).transpose()?.map(Rc::new);
+        let groups = std::mem::take(&mut outfit.groups);
         let shell = Rc::new(Shell::new(outfit, datagrams.clone(), watch));
+        for group in groups {
+            shell.open_group(group).await?;
+        }
         let mut tasks = JoinSet::new();
         if let Some(datagrams) = datagrams {
             tasks.spawn_local(shell.clone().listen(datagrams));

@@ -184,7 +184,7 @@ impl Shell {
             let id = core.adopt(Encoding::Tcp, Encoding::Tcp, now);
             core.send_datagrams_to(id);
             let visitor = about.visitor(id);
-            sockets.udp.insert(id.slot, about);
+            sockets.udp.insert(id.slot, about, None);
             visitor
         });
         let id = visitor.id;

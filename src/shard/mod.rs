@@ -3,7 +3,7 @@
 //! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
 //! (behind a full socket); `datagrams` (where there is no queue); `ledger` (what became of it); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
-//! `leases` (who comes by datagram), `sockets` over `socket_table` and `udp`, `discarded` (closing them), `register` (who came and went). Held by others: `directory`, `command`.
+//! `leases` (who comes by datagram), `groups` (multicast), `sockets` over `socket_table` and `udp`, `discarded` (closing them), `register` (who came and went). Held by others: `directory`, `command`.
 
 mod backlog;
 mod client;
@@ -20,6 +20,7 @@ pub(crate) mod directory;
 mod discarded;
 pub(crate) mod driver;
 pub(crate) mod entry;
+pub(crate) mod groups;
 mod guests;
 mod leases;
 pub(crate) mod ledger;

@@ -1,6 +1,7 @@
 //! What a shard begins with.
 
 use super::directory::ShardHandle;
+use super::groups::Group;
 use super::register::Register;
 use crate::config::Settings;
 use crate::door::admission::Seats;
@@ -19,6 +20,8 @@ pub(crate) struct Outfit {
     pub(crate) seats: Seats,
     /// Where datagrams come in, if anywhere.
     pub(crate) datagrams: Option<UdpSocket>,
+    /// Multicast groups that are its own.
+    pub(crate) groups: Vec<Group>,
     /// Memory is set aside for so many connections.
     pub(crate) slots: usize,
 }

@@ -166,7 +166,12 @@ impl Shell {
             self.register(Entry::Disconnected(Box::new(visit)));
             self.discarded.push(socket);
         }
-        if let Some(holder) = self.sockets.borrow_mut().udp.remove(id.slot) {
+        let holder = self.sockets.borrow_mut().udp.remove(id.slot);
+        if let Some(holder) = holder {
+            if holder.is_group() && !self.draining.get() {
+                let reason = ended.reason.as_str();
+                tracing::warn!(group = %holder.about.peer, reason, "a multicast group is sent nothing any more");
+            }
             let visit = Visit::new(holder.about.visitor(id), ended, clock::now() - ended.opened);
             self.register(Entry::Disconnected(Box::new(visit)));
             self.leases.borrow_mut().forget(holder.about.peer);

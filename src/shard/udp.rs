@@ -20,7 +20,15 @@ pub(super) struct Udp {
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) about: Client,
+    /// A socket of its own, through which it is sent to.
+    own: Option<Rc<UdpSocket>>,
     address: SocketAddrAny,
+}
+
+impl Holder {
+    pub(super) fn is_group(&self) -> bool {
+        self.own.is_some()
+    }
 }
 
 impl Udp {
@@ -28,12 +36,12 @@ impl Udp {
         Self { socket, by_slot: Vec::new() }
     }
 
-    pub(super) fn insert(&mut self, slot: Slot, about: Client) {
+    pub(super) fn insert(&mut self, slot: Slot, about: Client, own: Option<Rc<UdpSocket>>) {
         let slot = slot as usize;
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, || None);
         }
-        self.by_slot[slot] = Some(Box::new(Holder { address: about.peer.as_any(), about }));
+        self.by_slot[slot] = Some(Box::new(Holder { address: about.peer.as_any(), own, about }));
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Holder> {
@@ -47,11 +55,14 @@ impl Udp {
     /// Sends frames without their lengths, one a datagram; what the kernel does not take now is not sent.
     pub(super) fn send_all(&self, offers: &[Offer<'_>], taken: &mut [Taken]) {
         taken.fill(Taken::Bytes(0));
-        let Some(socket) = &self.socket else { return };
         let mut at = 0;
         while at < offers.len() {
-            let end = offers.len().min(at + CALL);
-            let sent = self.call(socket, &offers[at..end]);
+            let rest = &offers[at..offers.len().min(at + CALL)];
+            let Some(socket) = self.socket_of(rest[0].slot) else { return };
+            let is_same = |offer: &&Offer<'_>| {
+                self.socket_of(offer.slot).is_some_and(|other| Rc::ptr_eq(socket, other))
+            };
+            let sent = self.call(socket, &rest[..rest.iter().take_while(is_same).count()]);
             for (offer, taken) in offers[at..].iter().zip(&mut taken[at..]).take(sent.unwrap_or(0)) {
                 *taken = Taken::Bytes(offer.bytes.len());
             }
@@ -62,6 +73,10 @@ impl Udp {
                 None => return,
             };
         }
+    }
+
+    fn socket_of(&self, slot: Slot) -> Option<&Rc<UdpSocket>> {
+        self.get(slot).and_then(|holder| holder.own.as_ref()).or(self.socket.as_ref())
     }
 
     /// One system call: how many went, from the first; `None` when the kernel has no room.

@@ -1,0 +1,82 @@
+//! The sockets a server opens for itself.
+
+use crate::config::Rule;
+use crate::error::StartError;
+use crate::protocol::pattern::Subject;
+use crate::shard::groups::Group;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+/// Connections that may be waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+/// Bytes asked for a datagram socket's buffers, each way.
+const DATAGRAM_BUFFER_BYTES: usize = 8 << 20;
+
+/// A listener.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+/// A socket for each shard, all of one address: the system gives each client's datagrams to one of them, always the
+/// same.
+pub(crate) fn bind_datagrams(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, StartError> {
+    let socket = |address: SocketAddr, is_shared| -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_reuse_port(is_shared)?;
+        socket.set_nonblocking(true)?;
+        // As much as the system allows: what does not fit is lost.
+        let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+        let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    let bound = || -> io::Result<Vec<UdpSocket>> {
+        // Sockets that share an address share it with any other process that would: who is there first is asked first.
+        let address = socket(address, false)?.local_addr()?;
+        (0..shards).map(|_| socket(address, true)).collect()
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
+}
+
+/// A socket for each rule that has a multicast group.
+pub(crate) fn open_groups(rules: &[Rule]) -> Result<Vec<Group>, StartError> {
+    let open = |rule: &Rule| -> Option<Result<Group, StartError>> {
+        let multicast = rule.multicast?;
+        let socket = || -> io::Result<UdpSocket> {
+            let socket = Socket::new(Domain::for_address(multicast.group), Type::DGRAM, None)?;
+            socket.set_nonblocking(true)?;
+            let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+            let own: SocketAddr = match multicast.group {
+                SocketAddr::V4(_) => {
+                    socket.set_multicast_ttl_v4(multicast.ttl)?;
+                    multicast
+                        .interface
+                        .map(|interface| socket.set_multicast_if_v4(&interface))
+                        .transpose()?;
+                    (Ipv4Addr::UNSPECIFIED, 0).into()
+                }
+                SocketAddr::V6(group) => {
+                    socket.set_multicast_hops_v6(multicast.ttl)?;
+                    socket.set_multicast_if_v6(group.scope_id())?;
+                    (Ipv6Addr::UNSPECIFIED, 0).into()
+                }
+            };
+            socket.bind(&own.into())?;
+            Ok(socket.into())
+        };
+        // The rules were checked.
+        let subject = Subject::try_from(rule.pattern.as_str()).ok()?;
+        let bound = socket().map_err(|source| StartError::Bind { address: multicast.group, source });
+        Some(bound.map(|socket| Group { socket, address: multicast.group, subject }))
+    };
+    rules.iter().filter_map(open).collect()
+}
