@@ -7,17 +7,13 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::clock::Clock;
 use crate::handshake::Opened;
 use crate::limits::ACK_TIMEOUT;
+use crate::session::{Ended, Session};
 use crate::stamp::Scanner;
 
 /// What one of them, or all together, found.
@@ -38,10 +34,8 @@ pub(crate) struct Found {
 /// What ended one before its time.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
-    #[error("the connection failed: {0}")]
-    Socket(#[from] tungstenite::Error),
-    #[error("the server closed the connection: {0}")]
-    Closed(String),
+    #[error(transparent)]
+    Ended(#[from] Ended),
     #[error("the server did not answer an operation within {} s", ACK_TIMEOUT.as_secs())]
     Silent,
     #[error("the server refused an operation: {0}")]
@@ -51,7 +45,7 @@ pub(crate) enum Broken {
 /// The connection.
 #[derive(Debug)]
 pub(crate) struct Churner {
-    socket: WebSocketStream<TcpStream>,
+    session: Session,
     topic: String,
     operations: u64,
     /// The stamp's sequence that must come next; absent exactly when nothing is subscribed.
@@ -83,10 +77,8 @@ enum Heard {
 impl Churner {
     /// On an open connection without subscriptions.
     pub(crate) async fn new(opened: Opened, topic: &str) -> Self {
-        let config = WebSocketConfig::default().read_buffer_size(4_096);
-        let (stream, early) = (opened.stream, opened.early);
-        let socket = WebSocketStream::from_partially_read(stream, early, Role::Client, Some(config)).await;
-        Self { socket, topic: topic.to_owned(), operations: 0, next: None, found: Found::default() }
+        let session = Session::new(opened).await;
+        Self { session, topic: topic.to_owned(), operations: 0, next: None, found: Found::default() }
     }
 
     /// The topic's head, by a subscription that is given back at once.
@@ -132,7 +124,7 @@ impl Churner {
             "list" => json!({ "op": operation, "id": id }),
             _ => json!({ "op": operation, "id": id, "args": [self.topic] }),
         };
-        self.socket.send(Message::text(request.to_string())).await?;
+        self.session.say(&request).await?;
         let answered = async {
             loop {
                 match self.hear().await? {
@@ -161,25 +153,16 @@ impl Churner {
     }
 
     async fn hear(&mut self) -> Result<Heard, Broken> {
-        let text = match self.socket.next().await {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Close(frame))) => {
-                let said = frame.map_or_else(String::new, |frame| frame.to_string());
-                return Err(Broken::Closed(said));
-            }
-            Some(Ok(_)) => return Ok(Heard::Other),
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(Broken::Closed("without a close frame".to_owned())),
-        };
+        let said = self.session.hear().await?;
         let mut stamp = None;
-        Scanner::default().scan(text.as_bytes(), &mut |found| stamp = Some(found));
+        Scanner::default().scan(&said, &mut |found| stamp = Some(found));
         match stamp {
             Some(stamp) => {
                 self.note(u64::from(stamp.seq));
                 Ok(Heard::Other)
             }
-            None => Ok(match serde_json::from_str(&text) {
-                Ok(answer) => Heard::Answer(answer, text.to_string()),
+            None => Ok(match serde_json::from_slice(&said) {
+                Ok(answer) => Heard::Answer(answer, String::from_utf8_lossy(&said).into_owned()),
                 Err(_) => Heard::Other,
             }),
         }
@@ -213,7 +196,11 @@ mod tests {
     use super::*;
     use crate::stamp::{Payload, STAMP_BYTES, Stamp};
     use crate::target::wire::Wire;
-    use tokio::net::TcpListener;
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
 
     type Peer = WebSocketStream<TcpStream>;
 

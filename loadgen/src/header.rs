@@ -7,11 +7,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::{Peer, Work};
+use crate::cli::{Peer, Way, Work};
 use crate::clock::date;
 use crate::floor::Floor;
 use crate::machine::Machine;
 use crate::pin::Pin;
+use crate::target::address::Scheme;
 
 /// The header of a result.
 #[derive(Clone, Debug, Serialize)]
@@ -45,9 +46,14 @@ impl<'a> Header<'a> {
 fn name(peer: &Peer) -> String {
     match peer {
         Peer::Running { target, .. } => target.to_string(),
-        Peer::Spawned { path, args, via_http } => {
-            let by_http = if *via_http { " (published to by HTTP)" } else { "" };
-            format!("{}{by_http}", command(path, &["serve"], args))
+        Peer::Spawned { path, args, scheme, way } => {
+            let over = if *scheme == Scheme::Ws { String::new() } else { format!(" (over {scheme})") };
+            let by = match way {
+                Some(Way::Http) => " (published to by HTTP)",
+                Some(Way::Ws) if *scheme != Scheme::Ws => " (published to by WebSocket)",
+                _ => "",
+            };
+            format!("{}{over}{by}", command(path, &["serve"], args))
         }
         Peer::Nats { path, args } => command(path, &[], args),
         Peer::Floor(Floor { coalesce: false }) => "floor".to_owned(),
@@ -67,12 +73,15 @@ mod tests {
 
     #[test]
     fn a_server_is_named_by_how_it_was_started() {
-        let spawned = Peer::Spawned {
-            path: "a/stentor".into(),
-            args: vec!["--shards".into(), "2".into()],
-            via_http: false,
+        let spawned = |scheme, way| {
+            let args = vec!["--shards".into(), "2".into()];
+            name(&Peer::Spawned { path: "a/stentor".into(), args, scheme, way })
         };
-        assert_eq!(name(&spawned), "a/stentor serve --shards 2");
+        assert_eq!(spawned(Scheme::Ws, Some(Way::Ws)), "a/stentor serve --shards 2");
+        assert_eq!(
+            spawned(Scheme::Tcp, Some(Way::Http)),
+            "a/stentor serve --shards 2 (over tcp) (published to by HTTP)"
+        );
         assert_eq!(name(&Peer::Floor(Floor { coalesce: true })), "floor --coalesce");
     }
 }

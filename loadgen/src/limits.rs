@@ -60,6 +60,9 @@ pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
 /// Every subscriber of a feed subscribes to all of its topics: as many as Stentor allows a connection.
 pub(crate) const FEED_TOPICS_MAX: usize = 1_024;
 
+/// Of what a server says on its own beside messages so much is kept; errors and closes are shorter.
+pub(crate) const SAID_BYTES_MAX: usize = 4_096;
+
 /// The longest head of an HTTP answer that is read.
 pub(crate) const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 

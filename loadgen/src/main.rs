@@ -46,6 +46,7 @@ mod report;
 mod scenario;
 mod schedule;
 mod server;
+mod session;
 mod slow_figures;
 mod soak_figures;
 mod stamp;

@@ -71,8 +71,8 @@ pub(crate) enum PublishError {
     #[error("the server closed the publisher after {after} messages with code {code} ({reason})")]
     Closed { after: u64, code: u16, reason: String },
     /// The server's decision about one message; it may take others.
-    #[error("the server refused to publish, after {after} messages: {status} {said}")]
-    Refused { after: u64, status: u16, said: String },
+    #[error("the server refused to publish, after {after} messages: {said}")]
+    Refused { after: u64, said: String },
     /// The server reads nothing: it hangs, or is stopped.
     #[error("the server took nothing from the publisher for {} s (after {after} messages)", PUBLISH_STALL.as_secs())]
     Stalled { after: u64 },
@@ -298,22 +298,22 @@ impl Line {
 
     fn hear(&mut self, bytes: &[u8]) -> Result<(), PublishError> {
         let mut pings = Vec::new();
-        let mut end = None;
+        let (mut close, mut refusal) = (None, None);
         let published = &mut self.published;
         let walked = self.walk.feed(bytes, &mut |event| match event {
             Event::Ping(payload) => pings.push(payload.to_vec()),
-            Event::Close { code, reason } => end = Some((code, None, reason.to_owned())),
-            Event::Refused { status, said } => end = Some((None, Some(status), said.to_owned())),
+            Event::Close { code, reason } => close = Some((code, reason.to_owned())),
+            Event::Refused { said } => refusal = Some(said.to_owned()),
             Event::Stamp(_) | Event::Unstamped => published.replies += 1,
         });
         walked.map_err(|violation| self.failed(io::Error::other(violation)))?;
         let mut reply = Vec::new();
         pings.iter().for_each(|payload| self.walk.push_pong(&mut reply, payload));
         let after = self.published.count;
-        match end {
-            None => self.write(&reply),
-            Some((_, Some(status), said)) => Err(PublishError::Refused { after, status, said }),
-            Some((code, None, reason)) => {
+        match (refusal, close) {
+            (None, None) => self.write(&reply),
+            (Some(said), _) => Err(PublishError::Refused { after, said }),
+            (None, Some((code, reason))) => {
                 self.walk.push_close(&mut reply, code);
                 let _ = self.stream.write(&reply);
                 Err(PublishError::Closed { after, code: code.unwrap_or(1005), reason })

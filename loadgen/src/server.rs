@@ -14,17 +14,17 @@ use tokio::process::{Child, ChildStdin, Command};
 use crate::floor::Floor;
 use crate::limits::{SERVER_READY, SERVER_STOP};
 use crate::pin::Pin;
+use crate::target::address::Scheme;
 
-const LISTENING: &str = "listening on ws://";
 const OPERATOR: &str = "operator on http://";
 const LISTENING_NATS: &str = "Listening for client connections on ";
 
 /// How a server says where it listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
-    /// Two lines on standard output.
-    Stentor,
-    /// The first of them.
+    /// Lines on standard output, of which these are wanted: where this is spoken, WebSocket, and the operator port.
+    Stentor(Scheme),
+    /// The second of them.
     Floor,
     /// A line of its log, on standard error.
     Nats,
@@ -33,7 +33,10 @@ enum Speech {
 impl Speech {
     fn wanted(self) -> &'static str {
         match self {
-            Self::Stentor => "`listening on ws://…` and `operator on http://…`",
+            Self::Stentor(Scheme::Tcp) => {
+                "`listening on tcp://…`, `listening on ws://…` and `operator on http://…`"
+            }
+            Self::Stentor(_) => "`listening on ws://…` and `operator on http://…`",
             Self::Floor => "`listening on ws://…`",
             Self::Nats => "`Listening for client connections on …`",
         }
@@ -50,6 +53,8 @@ pub(crate) struct Server {
     _stdin: Option<ChildStdin>,
     /// Where subscribers and publishers connect.
     pub(crate) url: String,
+    /// Where it takes WebSockets, if it does.
+    pub(crate) websocket: Option<String>,
     /// Its operator port, where it has one.
     pub(crate) operator: Option<String>,
     /// Its process.
@@ -83,16 +88,20 @@ impl fmt::Display for BadEnd {
 }
 
 impl Server {
-    /// Runs `path serve` on free ports of loopback, with the extra arguments behind.
+    /// Runs `path serve` on free ports of loopback, one of them for `scheme`, with the extra arguments behind.
     pub(crate) async fn spawn(
         path: &Path,
         extra: &[OsString],
+        scheme: Scheme,
         pin: Option<&Pin>,
     ) -> Result<Self, SpawnError> {
         let mut command = Command::new(path);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(extra);
-        command.stdin(Stdio::null());
-        Self::start(command, path, Speech::Stentor, pin).await
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        if scheme == Scheme::Tcp {
+            command.args(["--tcp", "127.0.0.1:0"]);
+        }
+        command.args(extra).stdin(Stdio::null());
+        Self::start(command, path, Speech::Stentor(scheme), pin).await
     }
 
     /// Runs the NATS server at `path` on a free port of loopback, likewise.
@@ -121,7 +130,7 @@ impl Server {
         pin: Option<&Pin>,
     ) -> Result<Self, SpawnError> {
         match speech {
-            Speech::Stentor | Speech::Floor => command.stdout(Stdio::piped()),
+            Speech::Stentor(_) | Speech::Floor => command.stdout(Stdio::piped()),
             Speech::Nats => command.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
         command.kill_on_drop(true);
@@ -134,20 +143,21 @@ impl Server {
         let stdin = child.stdin.take();
         let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));
         let output: Output = match speech {
-            Speech::Stentor | Speech::Floor => Box::new(child.stdout.take().ok_or_else(no_pipe)?),
+            Speech::Stentor(_) | Speech::Floor => Box::new(child.stdout.take().ok_or_else(no_pipe)?),
             Speech::Nats => Box::new(child.stderr.take().ok_or_else(no_pipe)?),
         };
         let mut lines = BufReader::new(output).lines();
         let ready = tokio::time::timeout(SERVER_READY, read_addresses(&mut lines, speech)).await;
         let silent = |_| SpawnError::Silent { wanted: speech.wanted() };
-        let (url, operator) = match ready.map_err(silent)?.map_err(SpawnError::Output)? {
-            Some(addresses) => addresses,
-            None => return Err(SpawnError::Ended { status: ending(&mut child).await }),
-        };
+        let Addresses { url, websocket, operator } =
+            match ready.map_err(silent)?.map_err(SpawnError::Output)? {
+                Some(addresses) => addresses,
+                None => return Err(SpawnError::Ended { status: ending(&mut child).await }),
+            };
         let pid = child.id().ok_or_else(|| SpawnError::Ended { status: "at once".to_owned() })?;
         // A full pipe would stop the server; what it prints from here on is of no use to us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, _stdin: stdin, url, operator, pid, speech })
+        Ok(Self { child, _stdin: stdin, url, websocket, operator, pid, speech })
     }
 
     /// Asks it to end, waits, kills if need be.
@@ -179,22 +189,34 @@ impl Server {
     }
 }
 
+/// What a server says of itself.
+struct Addresses {
+    url: String,
+    websocket: Option<String>,
+    operator: Option<String>,
+}
+
 /// Reads until everything was said; none if the output ends before.
 async fn read_addresses(
     lines: &mut Lines<BufReader<Output>>,
     speech: Speech,
-) -> io::Result<Option<(String, Option<String>)>> {
-    let (scheme, listening) = match speech {
-        Speech::Stentor | Speech::Floor => ("ws", LISTENING),
-        Speech::Nats => ("nats", LISTENING_NATS),
-    };
-    let (mut url, mut operator) = (None, None);
+) -> io::Result<Option<Addresses>> {
+    let (mut url, mut websocket, mut operator) = (None, None, None);
     while let Some(line) = lines.next_line().await? {
-        url = url.or_else(|| Some(format!("{scheme}://{}", after(&line, listening)?)));
+        let listening = |scheme: Scheme| {
+            let address = after(&line, &format!("listening on {scheme}://"))?;
+            Some(format!("{scheme}://{address}"))
+        };
+        url = url.or_else(|| match speech {
+            Speech::Stentor(scheme) => listening(scheme),
+            Speech::Floor => listening(Scheme::Ws),
+            Speech::Nats => Some(format!("nats://{}", after(&line, LISTENING_NATS)?)),
+        });
+        websocket = websocket.or_else(|| listening(Scheme::Ws));
         operator = operator.or_else(|| Some(format!("http://{}", after(&line, OPERATOR)?)));
-        match url {
-            Some(url) if operator.is_some() || speech != Speech::Stentor => return Ok(Some((url, operator))),
-            not_yet => url = not_yet,
+        let all = operator.is_some() && websocket.is_some() || !matches!(speech, Speech::Stentor(_));
+        if let (Some(url), true) = (&url, all) {
+            return Ok(Some(Addresses { url: url.clone(), websocket, operator }));
         }
     }
     Ok(None)

@@ -2,12 +2,12 @@
 //!
 //! Contract: what was started is ended by [`Standing::end`], and killed when it is dropped instead.
 
-use crate::cli::Peer;
+use crate::cli::{Peer, Way};
 use crate::drive::Failure;
 use crate::pin::Pin;
 use crate::server::Server;
 use crate::target::address::Address;
-use crate::target::{Manner, Target};
+use crate::target::{Manner, Publishing, Target};
 
 /// Ready to be driven.
 #[derive(Debug)]
@@ -25,13 +25,19 @@ impl Standing {
             Peer::Running { target, pid } => {
                 return Ok(Self { target: Target::clone(target), pid: *pid, server: None });
             }
-            Peer::Spawned { path, args, .. } => Server::spawn(path, args, pin).await?,
+            Peer::Spawned { path, args, scheme, .. } => Server::spawn(path, args, *scheme, pin).await?,
             Peer::Nats { path, args } => Server::nats(path, args, pin).await?,
             Peer::Floor(floor) => Server::floor(floor, pin).await?,
         };
-        let via_http = matches!(peer, Peer::Spawned { via_http: true, .. });
+        let publishing = match (peer, &server.websocket) {
+            (Peer::Spawned { way: Some(Way::Http), .. }, _) => Publishing::Http,
+            (Peer::Spawned { way: Some(Way::Ws), .. }, Some(url)) => {
+                Publishing::WebSocket(Address::server(url)?)
+            }
+            _ => Publishing::Own,
+        };
         let operator = server.operator.as_deref().map(Address::operator).transpose()?;
-        let target = Target::new(&server.url, Manner { templates: None, via_http, operator })?;
+        let target = Target::new(&server.url, Manner { templates: None, publishing, operator })?;
         Ok(Self { target, pid: Some(server.pid), server: Some(server) })
     }
 

@@ -28,9 +28,7 @@ pub(crate) enum Event<'a> {
     },
     /// A request was not carried out; the connection stays.
     Refused {
-        /// As HTTP.
-        status: u16,
-        /// May be empty.
+        /// In the server's words, a status or a code first.
         said: &'a str,
     },
 }
@@ -48,12 +46,14 @@ pub(crate) enum Violation {
     Control,
     #[error("a continuation of nothing, or a new message inside another")]
     Fragmentation,
-    #[error("a frame length above 2^63")]
+    #[error("a frame length that none has")]
     Length,
     #[error("a close frame of one byte")]
     Close,
     #[error("a line that does not belong to the protocol")]
     Line,
+    #[error("a frame of the unknown kind {0:#04x}")]
+    Kind(u8),
 }
 
 const CONTINUATION: u8 = 0x0;

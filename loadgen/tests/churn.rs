@@ -11,14 +11,19 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tiny_server::{Mischief, TinyServer};
 
-fn run(scenario: &str, mischief: Mischief, args: &str) -> (Output, Value) {
+/// Over this wire.
+fn run_over(wire: &str, scenario: &str, mischief: Mischief, args: &str) -> (Output, Value) {
     let server = TinyServer::start(mischief);
-    let url = format!("ws://{}", server.address);
+    let url = server.url(wire);
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor-loadgen"));
     let common = ["--json", "--url", &url, "--rate", "100", "--warmup", "0"];
     let output = command.arg(scenario).args(common).args(args.split_whitespace()).output().unwrap();
     assert!(server.pongs() > 0);
     (output.clone(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+}
+
+fn run(scenario: &str, mischief: Mischief, args: &str) -> (Output, Value) {
+    run_over("ws", scenario, mischief, args)
 }
 
 fn said(output: &Output) -> String {
@@ -29,13 +34,15 @@ const CHURN: &str = "--conns 3 --steady 2 --cycles 10 --secs 1";
 
 #[test]
 fn what_comes_and_goes_gets_all_between_its_acks() {
-    let (output, json) = run("churn", Mischief::default(), CHURN);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_eq!((&json["published"], &json["deliveries"]), (&json!(100), &json!(200)));
-    let churn = &json["churn"];
-    assert!(churn["cycles"].as_u64() >= Some(3) && churn["received"].as_u64() > Some(0), "{churn}");
-    for name in ["missing", "misplaced", "stray", "broken"] {
-        assert_eq!(churn[name], 0, "{name}");
+    for wire in ["ws", "tcp"] {
+        let (output, json) = run_over(wire, "churn", Mischief::default(), CHURN);
+        assert_eq!(output.status.code(), Some(0), "{wire}: {}", said(&output));
+        assert_eq!((&json["published"], &json["deliveries"]), (&json!(100), &json!(200)));
+        let churn = &json["churn"];
+        assert!(churn["cycles"].as_u64() >= Some(3) && churn["received"].as_u64() > Some(0), "{churn}");
+        for name in ["missing", "misplaced", "stray", "broken"] {
+            assert_eq!(churn[name], 0, "{wire}: {name}");
+        }
     }
 }
 

@@ -28,7 +28,7 @@ fn result() -> (TempDir, Value) {
     let server = TinyServer::start(Mischief::default());
     let output = loadgen(
         directory.path(),
-        &format!("fanout --url ws://{} --conns 2 --messages 9 --json", server.address),
+        &format!("fanout --url {} --conns 2 --messages 9 --json", server.url("ws")),
     );
     assert_eq!(server.pongs(), 2);
     let mut json: Value = serde_json::from_slice(&output.stdout).unwrap();

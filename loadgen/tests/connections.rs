@@ -13,7 +13,7 @@ use tiny_server::{Mischief, TinyServer};
 
 fn connections(mischief: Mischief) -> (Output, Value) {
     let server = TinyServer::start(mischief);
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let pid = std::process::id().to_string();
     let args = ["connections", "--json", "--url", &url, "--pid", &pid, "--conns", "40", "--hold", "0.2"];
     let output = Command::new(env!("CARGO_BIN_EXE_stentor-loadgen")).args(args).output().unwrap();

@@ -18,7 +18,11 @@ fn loadgen() -> Command {
 }
 
 fn run(server: &TinyServer, args: &str) -> (Output, Value) {
-    let url = format!("ws://{}", server.address);
+    run_over("ws", server, args)
+}
+
+fn run_over(wire: &str, server: &TinyServer, args: &str) -> (Output, Value) {
+    let url = server.url(wire);
     let output = loadgen().args(["--json", "--url", &url]).args(args.split_whitespace()).output().unwrap();
     let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output, json)
@@ -30,8 +34,16 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_server_that_keeps_its_word_is_verified() {
+    for (wire, pongs) in [("ws", 40), ("tcp", 41)] {
+        is_verified(wire, pongs);
+    }
+}
+
+/// Over TCP the publisher is asked for a sign of life, too.
+fn is_verified(wire: &str, pongs: usize) {
     let server = TinyServer::start(Mischief::default());
-    let (output, json) = run(&server, "--conns 40 --threads 2 --messages 50 --rate 500 --size 200");
+    let (output, json) =
+        run_over(wire, &server, "--conns 40 --threads 2 --messages 50 --rate 500 --size 200");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(json["verified"], true);
     assert!(json["valid"].is_boolean());
@@ -52,7 +64,7 @@ fn a_server_that_keeps_its_word_is_verified() {
     let highest = curve.last().unwrap()[1].as_f64().unwrap() * 1e3;
     assert!((highest - latency["max"].as_f64().unwrap()).abs() < 1e-3, "{latency} {curve:?}");
     assert!(json["server"].is_null());
-    assert_eq!(server.pongs(), 40);
+    assert_eq!(server.pongs(), pongs);
 }
 
 #[test]
@@ -87,7 +99,7 @@ fn a_result_says_what_it_is_of() {
     let (_, json) = run(&server, "--conns 2 --messages 3 --size 99");
     let header = &json["header"];
     assert_eq!(header["loadgen"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(header["server"], format!("ws://{}", server.address));
+    assert_eq!(header["server"], server.url("ws"));
     let date = header["started_at"].as_str().unwrap();
     assert!(date.len() == 20 && date.ends_with('Z') && date.as_bytes()[10] == b'T', "{date}");
     assert!(header["machine"]["cores"].as_u64() > Some(0), "{header}");
@@ -110,27 +122,32 @@ fn lost_repeated_and_swapped_messages_are_counted_exactly() {
         ((5, 30), vec![]),
         ((5, 31), vec![31, 30]),
     ]);
-    let server = TinyServer::start(Mischief { instead, ..Mischief::default() });
-    let (output, json) = run(&server, "--conns 8 --messages 50 --rate 1000");
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert_eq!(json["verified"], false);
-    // Three never came; two of them were followed by another message, so that the gap shows in the sequence itself.
-    for (name, value) in [("missing", 3), ("gaps", 2), ("duplicates", 2), ("reordered", 1), ("closed", 0)] {
-        assert_eq!(json[name], value, "{name}");
+    for wire in ["ws", "tcp"] {
+        let server = TinyServer::start(Mischief { instead: instead.clone(), ..Mischief::default() });
+        let (output, json) = run_over(wire, &server, "--conns 8 --messages 50 --rate 1000");
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(json["verified"], false);
+        // Three never came; two of them were followed by another message, so that the gap shows in the sequence itself.
+        for (name, value) in [("missing", 3), ("gaps", 2), ("duplicates", 2), ("reordered", 1), ("closed", 0)]
+        {
+            assert_eq!(json[name], value, "{wire}: {name}");
+        }
+        assert_eq!(json["deliveries"], 8 * 50 - 3 + 2);
+        assert!(said(&output).contains("verification failed: 3 missing, 2 skipped"), "{}", said(&output));
     }
-    assert_eq!(json["deliveries"], 8 * 50 - 3 + 2);
-    assert!(said(&output).contains("verification failed: 3 missing, 2 skipped"), "{}", said(&output));
 }
 
 #[test]
 fn a_closed_subscriber_is_counted_under_its_code_and_misses_nothing_more() {
-    let close = Some((2, 7, 4001, "last 7"));
-    let server = TinyServer::start(Mischief { close, ..Mischief::default() });
-    let (output, json) = run(&server, "--conns 4 --messages 20 --rate 1000");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!((&json["closed"], &json["closed_by_code"]), (&json!(1), &json!({ "4001": 1 })));
-    assert_eq!((&json["first_close_reason"], &json["missing"]), (&json!("last 7"), &json!(0)));
-    assert_eq!(json["deliveries"], 3 * 20 + 8);
+    for wire in ["ws", "tcp"] {
+        let close = Some((2, 7, 4001, "last 7"));
+        let server = TinyServer::start(Mischief { close, ..Mischief::default() });
+        let (output, json) = run_over(wire, &server, "--conns 4 --messages 20 --rate 1000");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!((&json["closed"], &json["closed_by_code"]), (&json!(1), &json!({ "4001": 1 })));
+        assert_eq!((&json["first_close_reason"], &json["missing"]), (&json!("last 7"), &json!(0)));
+        assert_eq!(json["deliveries"], 3 * 20 + 8);
+    }
 }
 
 #[test]
@@ -174,7 +191,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
 #[test]
 fn without_json_the_result_is_a_table() {
     let server = TinyServer::start(Mischief::default());
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let args = ["--url", &url, "--conns", "2", "--messages", "5", "--pid", &std::process::id().to_string()];
     let output = loadgen().args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

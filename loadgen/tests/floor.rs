@@ -70,7 +70,7 @@ fn fanout_against_the_floor_has_the_ratios() {
     let own = std::process::id();
     let load = "--conns 5 --messages 40 --rate 500";
     let (output, json) =
-        run(&format!("fanout --against-floor --url ws://{} --pid {own} {load}", server.address));
+        run(&format!("fanout --against-floor --url {} --pid {own} {load}", server.url("ws")));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(server.pongs(), 5);
     let against = &json["against_floor"];

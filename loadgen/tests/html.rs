@@ -51,7 +51,7 @@ fn count(page: &str, words: &str) -> usize {
 fn a_page_shows_its_run() {
     let server = TinyServer::start(Mischief::default());
     let load = "--conns 4 --rate 200 --secs 0.5 --warmup 0.1 --topic <b>&";
-    let (output, json, page) = loadgen(&format!("fanout --url ws://{} {load}", server.address));
+    let (output, json, page) = loadgen(&format!("fanout --url {} {load}", server.url("ws")));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(server.pongs(), 4);
     check(&page);
@@ -86,7 +86,7 @@ fn a_page_shows_its_run() {
 fn runs_that_are_compared_share_their_charts() {
     let server = TinyServer::start(Mischief::default());
     let load = "--against-floor --conns 3 --messages 20 --rate 500";
-    let (output, _, page) = loadgen(&format!("fanout --url ws://{} {load}", server.address));
+    let (output, _, page) = loadgen(&format!("fanout --url {} {load}", server.url("ws")));
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     check(&page);
     assert_eq!(count(&page, "<svg"), 3);
@@ -99,7 +99,7 @@ fn a_failed_run_has_its_page_too_and_says_so() {
     let close = Some((2, 7, 4001, "behind </p>"));
     let server = TinyServer::start(Mischief { close, ..Mischief::default() });
     let (output, _, page) =
-        loadgen(&format!("fanout --url ws://{} --conns 4 --messages 20 --rate 1000", server.address));
+        loadgen(&format!("fanout --url {} --conns 4 --messages 20 --rate 1000", server.url("ws")));
     assert_eq!(output.status.code(), Some(1));
     check(&page);
     assert!(page.contains("<p class=\"bad\">verification failed: 1 connections closed"), "{page}");
@@ -110,7 +110,7 @@ fn a_failed_run_has_its_page_too_and_says_so() {
 fn a_knee_has_two_dots_for_each_step() {
     let server = TinyServer::start(Mischief { repeat_from: Some(0), ..Mischief::default() });
     let load = "--conns 2 --rate 3200 --secs 0.1 --warmup 0 --bound-ms 60000";
-    let (output, json, page) = loadgen(&format!("knee --url ws://{} {load}", server.address));
+    let (output, json, page) = loadgen(&format!("knee --url {} {load}", server.url("ws")));
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     check(&page);
     let steps = json["steps"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn a_knee_has_two_dots_for_each_step() {
 fn connections_have_their_memory_over_time_and_several_servers_their_knees() {
     let server = TinyServer::start(Mischief::default());
     let own = std::process::id();
-    let args = format!("connections --url ws://{} --pid {own} --conns 5 --hold 0.6", server.address);
+    let args = format!("connections --url {} --pid {own} --conns 5 --hold 0.6", server.url("ws"));
     let (output, _, page) = loadgen(&args);
     assert_eq!((output.status.code(), server.pongs()), (Some(0), 5), "{}", said(&output));
     check(&page);
@@ -136,7 +136,7 @@ fn connections_have_their_memory_over_time_and_several_servers_their_knees() {
     assert_eq!(count(&page, "<polyline") >= 2, cfg!(target_os = "linux"), "{page}");
     let server = TinyServer::start(Mischief { repeat_from: Some(300), ..Mischief::default() });
     let load = "--conns 1,3 --rate 300 --secs 0.1 --warmup 0 --bound-ms 50 --against-floor";
-    let (output, json, page) = loadgen(&format!("knee --url ws://{} {load}", server.address));
+    let (output, json, page) = loadgen(&format!("knee --url {} {load}", server.url("ws")));
     check(&page);
     let held = json["cells"].as_array().unwrap().iter().filter(|cell| cell["knee"]["held_per_s"].is_number());
     assert_eq!(count(&page, "<circle"), held.count(), "{}", said(&output));

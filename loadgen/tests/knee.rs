@@ -19,7 +19,7 @@ fn loadgen(args: &str) -> Output {
 fn knee(repeat_from: usize, rate: u32) -> (Output, Value) {
     let server = TinyServer::start(Mischief { repeat_from: Some(repeat_from), ..Mischief::default() });
     let load = format!("--conns 2 --rate {rate} --secs 0.1 --warmup 0 --bound-ms 60000");
-    let output = loadgen(&format!("--json --url ws://{} {load}", server.address));
+    let output = loadgen(&format!("--json --url {} {load}", server.url("ws")));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     // Each step opened its own subscribers.
     assert_eq!(server.pongs(), 2 * json["steps"].as_array().unwrap().len());
@@ -66,7 +66,7 @@ fn a_step_that_has_clearly_failed_ends_early() {
     let instead = everybody.map(|lost| (lost, vec![])).collect();
     let server = TinyServer::start(Mischief { instead, ..Mischief::default() });
     let load = "--conns 1 --rate 100 --secs 60 --warmup 0 --bound-ms 100";
-    let output = loadgen(&format!("--json --url ws://{} {load}", server.address));
+    let output = loadgen(&format!("--json --url {} {load}", server.url("ws")));
     assert_eq!(output.status.code(), Some(1));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let reason = json["failed_reason"].as_str().unwrap();
@@ -88,7 +88,7 @@ fn the_floor_has_a_knee_too_and_it_is_a_table() {
 fn several_servers_are_searched_in_turns_and_stand_in_one_table() {
     let server = TinyServer::start(Mischief::default());
     let load = "--conns 1 --rate 3200 --secs 0.05 --warmup 0 --bound-ms 0.0001";
-    let output = loadgen(&format!("--url ws://{} --against-floor {load} --json", server.address));
+    let output = loadgen(&format!("--url {} --against-floor {load} --json", server.url("ws")));
     assert_eq!(output.status.code(), Some(1));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<_> = json["cells"].as_array().unwrap().iter().map(|cell| &cell["server"]).collect();

@@ -16,7 +16,7 @@ const LOAD: &str = "--conns 8 --stalled 12.5 --trickling 12.5 --messages 20 --ra
 
 fn run(mischief: Mischief, args: &str) -> (Output, Value, usize) {
     let server = TinyServer::start(mischief);
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor-loadgen"));
     let output = command
         .args(["slow", "--json", "--rounds", "1", "--url", &url])

@@ -38,9 +38,12 @@ impl Script {
             "echo \"$@\" > \"$notes\"\n\
              sleep 60 & trap 'kill $!; echo terminated >> \"$notes\"; exit 0' TERM INT\n\
              echo 'operator on http://{}'\n\
-             echo 'listening on ws://{}'\n\
+             echo 'listening on {}'\n\
+             echo 'listening on {}'\n\
              wait",
-            operator.address, server.address
+            operator.address,
+            server.url("ws"),
+            server.url("tcp")
         ))
     }
 
@@ -78,6 +81,24 @@ fn a_spawned_server_is_driven_and_then_terminated() {
     assert_eq!(server.pongs(), 3);
     if cfg!(target_os = "linux") {
         assert!(json["server"]["resident_bytes_idle"].as_u64() > Some(0), "{json}");
+    }
+}
+
+/// Subscribers speak as they are told, and the publisher as they do, or as it is told.
+#[test]
+fn a_spawned_server_is_driven_over_the_wire_asked_for() {
+    for via in ["", "--publish-via ws"] {
+        let server = TinyServer::start(Mischief::default());
+        let operator = TinyOperator::start(&[[0; 4], [5, 15, 15, 0]]);
+        let script = Script::pointing_at(&server, &operator);
+        let load = "--conns 3 --messages 5 --transport tcp";
+        let output = script.loadgen(&format!("{load} {via} -- --shards 2")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(script.notes(), format!("{ARGUMENTS} --tcp 127.0.0.1:0 --shards 2\nterminated\n"));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&json["deliveries"], &json["url"]), (&15.into(), &server.url("tcp").into()));
+        // The publisher over TCP was told once that the server lives, too.
+        assert_eq!(server.pongs(), if via.is_empty() { 4 } else { 3 });
     }
 }
 

@@ -12,7 +12,7 @@ use tiny_server::{Mischief, TinyServer};
 
 fn storm(mischief: Mischief) -> (Output, Value) {
     let server = TinyServer::start(mischief);
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let load = [
         "--clients",
         "50",

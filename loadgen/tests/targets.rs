@@ -28,7 +28,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn any_websocket_server_is_spoken_to_by_templates() {
     let server = TinyServer::start(Mischief::default());
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let texts = ["--subscribe-text", "SUB {topic}", "--publish-text", r#"{"to":"{topic}","what":{payload}}"#];
     let paths = ["--ws-path", "/app", "--publish-path", "/publish/anything"];
     let load = ["--conns", "4", "--messages", "25", "--rate", "500"];
@@ -88,7 +88,7 @@ fn a_refused_subscription_is_quoted() {
 fn messages_go_to_the_operator_port_and_its_counters_are_compared() {
     let (server, operator) =
         (TinyServer::start(Mischief::default()), TinyOperator::start(&[[0; 4], [5, 10, 10, 0]]));
-    let (url, admin) = (format!("ws://{}", server.address), format!("http://{}", operator.address));
+    let (url, admin) = (server.url("ws"), format!("http://{}", operator.address));
     let load = ["--conns", "2", "--messages", "5", "--rate", "500"];
     let peer = ["fanout", "--url", &url, "--admin", &admin];
     let (output, json) = run(&[&peer[..], &load, &["--publish-via", "http"]].concat());
@@ -108,7 +108,7 @@ fn messages_go_to_the_operator_port_and_its_counters_are_compared() {
 #[test]
 fn an_operator_port_that_is_none_is_named() {
     let server = TinyServer::start(Mischief::default());
-    let url = format!("ws://{}", server.address);
+    let url = server.url("ws");
     let (output, _) = run(&["fanout", "--url", &url, "--admin", &format!("http://{}", server.address)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("is --admin its operator port?"), "{}", said(&output));

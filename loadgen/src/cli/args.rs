@@ -250,7 +250,7 @@ pub(super) struct FloorServerArgs {
 /// Whom to drive.
 #[derive(Args, Debug)]
 pub(super) struct PeerArgs {
-    /// The server, ws://HOST:PORT (Stentor, or with the options below any other) or nats://HOST:PORT.
+    /// The server, ws://HOST:PORT (Stentor, or with the options below any other), tcp://HOST:PORT (Stentor) or nats://HOST:PORT.
     #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) url: Option<String>,
     /// Run PATH serve on free ports of loopback, drive it, end it.
@@ -265,9 +265,12 @@ pub(super) struct PeerArgs {
     /// Stentor's operator port, http://HOST:PORT: its counters are compared with what arrived.
     #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) admin: Option<String>,
-    /// Publish over a WebSocket, or by POST to the operator port.
-    #[arg(long, value_name = "WAY", default_value = "ws")]
-    pub(super) publish_via: Way,
+    /// What is spoken to the server of --spawn; a --url says so itself [default: ws].
+    #[arg(long, value_name = "WIRE", conflicts_with_all = ["url", "spawn_nats"])]
+    pub(super) transport: Option<Transport>,
+    /// Publish over a WebSocket, or by POST to the operator port [default: as subscribers speak].
+    #[arg(long, value_name = "WAY")]
+    pub(super) publish_via: Option<Way>,
     #[command(flatten)]
     pub(super) templates: TemplateArgs,
     /// For the spawned server.
@@ -275,9 +278,16 @@ pub(super) struct PeerArgs {
     pub(super) server_args: Vec<OsString>,
 }
 
+/// What Stentor speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Transport {
+    Ws,
+    Tcp,
+}
+
 /// How messages are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Ws,
     Http,
 }

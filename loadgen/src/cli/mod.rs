@@ -26,6 +26,7 @@ use crate::scenario::knee::Knee;
 use crate::scenario::slow::{Slow, divide};
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
+pub(crate) use args::Way;
 use args::{CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
 use load::load;
 pub(crate) use peer::Peer;
@@ -240,6 +241,7 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::scenario::fanout::Slowness;
+    use crate::target::address::Scheme;
     use crate::topics::Choice;
 
     fn parse_line(line: &str) -> Result<Plan, NoPlan> {
@@ -299,6 +301,9 @@ mod tests {
     fn peers_are_spoken_to_in_their_own_way() {
         let (_, peer, _) = drive("x fanout --url nats://h:1 --window 64");
         assert!(matches!(peer, Peer::Running { target, .. } if target.to_string() == "nats://h:1"));
+        let (_, peer, _) = drive("x churn --spawn p --transport tcp --publish-via http");
+        assert!(matches!(peer, Peer::Spawned { scheme: Scheme::Tcp, way: Some(Way::Http), .. }));
+        drive("x soak --url tcp://h:1");
         let (_, peer, _) = drive("x fanout --spawn-nats n -- -D");
         assert!(matches!(peer, Peer::Nats { args, .. } if args == ["-D"]));
         let (_, peer, _) = drive("x fanout --url ws://h --ws-path /app --subscribe-text S{topic}");
@@ -381,6 +386,11 @@ mod tests {
             ("x fanout --url ws://h --window 5 --rate 3", "--rate"),
             ("x fanout --url ws://h --window 0", "--window"),
             ("x fanout --url ws://h --publish-via http", "--admin"),
+            ("x fanout --url tcp://h:1 --publish-via ws", "--spawn"),
+            ("x fanout --url tcp://h:1 --ws-path /", "ws://"),
+            ("x fanout --url tcp://h:1 --transport tcp", "--transport"),
+            ("x fanout --url tcp://h", "tcp://127"),
+            ("x fanout --spawn p --transport quic", "quic"),
             ("x fanout --url ws://h --admin ws://h", "operator"),
             ("x fanout --spawn-nats n --publish-via http", "Stentor"),
             ("x fanout --spawn p --ws-path /", "--url"),

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::args::{FloorChoice, PeerArgs, TemplateArgs, Way};
+use super::args::{FloorChoice, PeerArgs, TemplateArgs, Transport, Way};
 use super::at_least;
 use crate::cost::can_watch;
 use crate::floor::Floor;
-use crate::target::address::Address;
+use crate::target::address::{Address, Scheme};
 use crate::target::websocket::Templates;
-use crate::target::{Manner, Target};
+use crate::target::{Manner, Publishing, Target};
 
 /// Whom to drive.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) enum Peer {
     /// It runs already; its process, where it is to be watched.
     Running { target: Box<Target>, pid: Option<u32> },
     /// Stentor, to be started with these arguments behind ours.
-    Spawned { path: PathBuf, args: Vec<OsString>, via_http: bool },
+    Spawned { path: PathBuf, args: Vec<OsString>, scheme: Scheme, way: Option<Way> },
     /// A NATS server, likewise.
     Nats { path: PathBuf, args: Vec<OsString> },
     /// Our own.
@@ -35,7 +35,6 @@ pub(super) fn peer(args: PeerArgs) -> Result<Peer, String> {
     if !spawns && !args.server_args.is_empty() {
         return Err(SERVER_ARGS.to_owned());
     }
-    let via_http = args.publish_via == Way::Http;
     let templates = templates(args.templates)?;
     if spawns && templates.is_some() {
         return Err(
@@ -43,16 +42,35 @@ pub(super) fn peer(args: PeerArgs) -> Result<Peer, String> {
         );
     }
     match (args.spawn, args.spawn_nats, args.url) {
-        (Some(path), ..) => Ok(Peer::Spawned { path, args: args.server_args, via_http }),
-        (_, Some(_), _) if via_http => Err("--publish-via http is for Stentor".to_owned()),
+        (Some(path), ..) => {
+            let scheme = match args.transport {
+                None | Some(Transport::Ws) => Scheme::Ws,
+                Some(Transport::Tcp) => Scheme::Tcp,
+            };
+            Ok(Peer::Spawned { path, args: args.server_args, scheme, way: args.publish_via })
+        }
+        (_, Some(_), _) if args.publish_via.is_some() => Err("--publish-via is for Stentor".to_owned()),
         (_, Some(path), _) => Ok(Peer::Nats { path, args: args.server_args }),
         (_, _, Some(url)) => {
             let operator = args.admin.as_deref().map(Address::operator).transpose();
             let operator = operator.map_err(|error| error.to_string())?;
-            if via_http && operator.is_none() {
-                return Err("--publish-via http needs --admin, where to post to".to_owned());
+            let scheme = Address::server(&url).map_err(|error| error.to_string())?.scheme;
+            let publishing = match args.publish_via {
+                Some(Way::Http) if operator.is_none() => {
+                    return Err("--publish-via http needs --admin, where to post to".to_owned());
+                }
+                Some(Way::Http) => Publishing::Http,
+                Some(Way::Ws) if scheme != Scheme::Ws => {
+                    return Err(
+                        "--publish-via ws is for ws://, where to connect to, and for --spawn".to_owned()
+                    );
+                }
+                Some(Way::Ws) | None => Publishing::Own,
+            };
+            if templates.is_some() && scheme != Scheme::Ws {
+                return Err("--ws-path and the texts are for ws://".to_owned());
             }
-            let manner = Manner { templates, via_http, operator };
+            let manner = Manner { templates, publishing, operator };
             let target = Target::new(&url, manner).map_err(|error| error.to_string())?;
             Ok(Peer::Running { target: Box::new(target), pid: args.pid })
         }

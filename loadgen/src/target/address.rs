@@ -26,6 +26,7 @@ pub(crate) struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Ws,
+    Tcp,
     Nats,
     Http,
 }
@@ -33,9 +34,9 @@ pub(crate) enum Scheme {
 /// Why a URL cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
-    #[error("`{0}` is not a URL; it should look like ws://127.0.0.1:7400")]
+    #[error("`{0}` is not a URL; it should look like ws://127.0.0.1:7400 or tcp://127.0.0.1:7401")]
     NotAUrl(String),
-    #[error("`{0}` cannot be driven: only ws:// and nats:// are supported (no TLS)")]
+    #[error("`{0}` cannot be driven: only ws://, tcp:// and nats:// are supported (no TLS)")]
     Scheme(String),
     #[error("`{0}` is no operator port; it should look like http://127.0.0.1:7480")]
     Operator(String),
@@ -63,6 +64,7 @@ impl Address {
         let uri: Uri = url.parse().map_err(|_| not_a_url())?;
         let (scheme, port) = match uri.scheme_str() {
             Some("ws") => (Scheme::Ws, 80),
+            Some("tcp") => (Scheme::Tcp, 0),
             Some("nats") => (Scheme::Nats, 4222),
             Some("http") => (Scheme::Http, 80),
             Some(_) => return Err(AddressError::Scheme(url.to_owned())),
@@ -72,10 +74,15 @@ impl Address {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(not_a_url());
         }
+        let port = authority.port_u16().unwrap_or(port);
+        // Frames have no paths, and no port that is everywhere the same.
+        if scheme == Scheme::Tcp && (port == 0 || uri.path().len() > 1) {
+            return Err(not_a_url());
+        }
         Ok(Self {
             scheme,
             host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(port),
+            port,
             authority: authority.as_str().to_owned(),
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -87,14 +94,20 @@ impl Address {
     }
 }
 
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ws => "ws",
+            Self::Tcp => "tcp",
+            Self::Nats => "nats",
+            Self::Http => "http",
+        })
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Ws => "ws",
-            Scheme::Nats => "nats",
-            Scheme::Http => "http",
-        };
-        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
     }
 }
 
@@ -162,7 +175,9 @@ mod tests {
         for url in ["wss://example", "http://example"] {
             assert!(matches!(Address::server(url), Err(AddressError::Scheme(_))), "{url}");
         }
-        for url in ["127.0.0.1:7400", "", "ws://", "ws://u@h", "ws://h/?x=1"] {
+        for url in
+            ["127.0.0.1:7400", "", "ws://", "ws://u@h", "ws://h/?x=1", "tcp://h", "tcp://h:0", "tcp://h:1/ws"]
+        {
             assert!(matches!(Address::server(url), Err(AddressError::NotAUrl(_))), "{url}");
             assert!(matches!(Address::operator(url), Err(AddressError::Operator(_))), "{url}");
         }

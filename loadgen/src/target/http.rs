@@ -66,7 +66,8 @@ impl Walker {
 
     fn end(&mut self, on: &mut impl FnMut(Event<'_>)) {
         if !is_fine(self.status) {
-            on(Event::Refused { status: self.status, said: String::from_utf8_lossy(&self.said).trim() });
+            let said = format!("{} {}", self.status, String::from_utf8_lossy(&self.said).trim());
+            on(Event::Refused { said: &said });
         }
         self.said.clear();
     }
@@ -117,7 +118,7 @@ mod tests {
             for piece in wire.chunks(length) {
                 walker.feed(piece, &mut |event| told.push(format!("{event:?}"))).unwrap();
             }
-            assert_eq!(told, [format!("{:?}", Event::Refused { status: 503, said: "full" })]);
+            assert_eq!(told, [format!("{:?}", Event::Refused { said: "503 full" })]);
         }
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub(crate) mod http;
 pub(crate) mod nats;
+pub(crate) mod tcp;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
@@ -22,10 +23,21 @@ use wire::Wire;
 pub(crate) struct Manner {
     /// Paths and texts of a WebSocket server that is not Stentor.
     pub(crate) templates: Option<Templates>,
-    /// Publish by HTTP, at the operator port.
-    pub(crate) via_http: bool,
+    pub(crate) publishing: Publishing,
     /// The operator port.
     pub(crate) operator: Option<Address>,
+}
+
+/// Where messages are published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// Where subscribers connect, as they speak.
+    #[default]
+    Own,
+    /// At the operator port.
+    Http,
+    /// At the WebSocket port of a Stentor whose subscribers speak something else.
+    WebSocket(Address),
 }
 
 /// A server and how to speak to it.
@@ -68,6 +80,7 @@ impl Target {
     pub(crate) fn subscriber(&self, topics: &[String], confirmed: bool) -> Call {
         match (self.address.scheme, &self.manner.templates) {
             (Scheme::Nats, _) => nats::subscriber(topics),
+            (Scheme::Tcp, _) => tcp::subscriber(topics),
             (_, Some(templates)) => templates.subscriber(&self.address, topics),
             (_, None) => websocket::stentor_subscriber(&self.address, topics, confirmed),
         }
@@ -75,37 +88,43 @@ impl Target {
 
     /// How to connect without subscribing to anything; for Stentor only.
     pub(crate) fn session(&self) -> Call {
-        websocket::stentor_publisher(&self.address, None)
+        match self.address.scheme {
+            Scheme::Tcp => Call::plain(Wire::Tcp),
+            _ => websocket::stentor_publisher(&self.address, None),
+        }
     }
 
     /// True exactly when it has the operations and the acks of Stentor.
     pub(crate) fn is_stentor(&self) -> bool {
-        self.address.scheme == Scheme::Ws && self.manner.templates.is_none()
+        matches!(self.address.scheme, Scheme::Ws | Scheme::Tcp) && self.manner.templates.is_none()
     }
 
     /// Where a publisher connects.
     pub(crate) fn publisher_address(&self) -> &Address {
-        match &self.manner.operator {
-            Some(operator) if self.manner.via_http => operator,
+        match (&self.manner.publishing, &self.manner.operator) {
+            (Publishing::Http, Some(operator)) => operator,
+            (Publishing::WebSocket(address), _) => address,
             _ => &self.address,
         }
     }
 
     /// How to connect a publisher: of this topic only, or of any.
     pub(crate) fn publisher(&self, only: Option<&str>) -> Call {
-        match (self.address.scheme, &self.manner.templates) {
-            _ if self.manner.via_http => Call::plain(Wire::Http),
+        match (self.publisher_address().scheme, &self.manner.templates) {
+            (Scheme::Http, _) => Call::plain(Wire::Http),
             (Scheme::Nats, _) => nats::publisher(),
+            (Scheme::Tcp, _) => Call::plain(Wire::Tcp),
             (_, Some(templates)) => templates.publisher(&self.address, only),
-            (_, None) => websocket::stentor_publisher(&self.address, only),
+            (_, None) => websocket::stentor_publisher(self.publisher_address(), only),
         }
     }
 
     /// What that publisher has to send; `only` must be as it was there.
     pub(crate) fn message(&self, topic: &str, payload: &Payload, only: bool) -> PublishFrame {
-        match (self.address.scheme, &self.manner.templates) {
-            _ if self.manner.via_http => http::post(self.publisher_address(), topic, payload),
+        match (self.publisher_address().scheme, &self.manner.templates) {
+            (Scheme::Http, _) => http::post(self.publisher_address(), topic, payload),
             (Scheme::Nats, _) => nats::message(topic, payload),
+            (Scheme::Tcp, _) => tcp::message(topic, payload),
             (_, Some(templates)) => templates.message(topic, payload),
             (_, None) => websocket::stentor_message(topic, payload, only),
         }
@@ -113,7 +132,7 @@ impl Target {
 
     /// The same, publishing by HTTP, which a server can take that is full; where the operator port is known.
     pub(crate) fn by_http(&self) -> Option<Self> {
-        let manner = Manner { via_http: true, ..self.manner.clone() };
+        let manner = Manner { publishing: Publishing::Http, ..self.manner.clone() };
         self.manner.operator.is_some().then(|| Self { manner, address: self.address.clone() })
     }
 
@@ -125,6 +144,14 @@ impl Target {
     /// Why several topics cannot be subscribed or published there, where they cannot.
     pub(crate) fn one_topic_only(&self) -> Option<&'static str> {
         self.manner.templates.as_ref()?.one_topic_only()
+    }
+}
+
+impl Answer {
+    /// To one of Stentor's operations.
+    fn to_operations() -> Self {
+        let refused = vec![r#""err":[{"#, r#""event":"error""#, r#""event":"close""#];
+        Self { granted: r#""err":[]}"#.to_owned(), refused }
     }
 }
 
@@ -153,7 +180,7 @@ pub(crate) mod tests {
     #[test]
     fn http_publishes_at_the_operator_port_and_everything_else_at_the_server() {
         let operator = Some(Address::operator("http://h:2").unwrap());
-        let via = Manner { via_http: true, operator: operator.clone(), ..Manner::default() };
+        let via = Manner { publishing: Publishing::Http, operator: operator.clone(), ..Manner::default() };
         let target = Target::new("ws://h:1", via).unwrap();
         assert_eq!(target.publisher_address().port, 2);
         assert_eq!(target.publisher(Some("t")), Call::plain(Wire::Http));

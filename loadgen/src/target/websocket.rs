@@ -73,9 +73,7 @@ pub(super) fn stentor_subscriber(address: &Address, topics: &[String], confirmed
     }
     let mut hello = Vec::new();
     push_text(&mut hello, json!({ "op": "subscribe", "args": topics }).to_string().as_bytes());
-    let granted = r#""err":[]}"#.to_owned();
-    let answer = Some(Answer { granted, refused: vec![r#""err":[{"#, r#""event":"error""#] });
-    Call { hello, answer, ..upgrade(address, "/ws", "") }
+    Call { hello, answer: Some(Answer::to_operations()), ..upgrade(address, "/ws", "") }
 }
 
 pub(super) fn stentor_publisher(address: &Address, only: Option<&str>) -> Call {

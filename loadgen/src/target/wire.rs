@@ -3,7 +3,7 @@
 //! Contract: [`Walk::feed`] takes the bytes as they come and tells the same events for all; what is to be answered to them is
 //! asked of the same walker, since it depends on the way of speaking too.
 
-use super::{http, nats};
+use super::{http, nats, tcp};
 use crate::frame;
 use crate::walker::{Event, Violation, Walker};
 
@@ -11,6 +11,7 @@ use crate::walker::{Event, Violation, Walker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     WebSocket,
+    Tcp,
     Nats,
     /// The answers to requests.
     Http,
@@ -20,6 +21,7 @@ pub(crate) enum Wire {
 #[derive(Debug)]
 pub(crate) enum Walk {
     WebSocket(Walker),
+    Tcp(tcp::Walker),
     Nats(nats::Walker),
     Http(http::Walker),
 }
@@ -29,6 +31,7 @@ impl Walk {
     pub(crate) fn new(wire: Wire) -> Self {
         match wire {
             Wire::WebSocket => Self::WebSocket(Walker::default()),
+            Wire::Tcp => Self::Tcp(tcp::Walker::default()),
             Wire::Nats => Self::Nats(nats::Walker::default()),
             Wire::Http => Self::Http(http::Walker::default()),
         }
@@ -38,6 +41,7 @@ impl Walk {
     pub(crate) fn feed(&mut self, bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), Violation> {
         match self {
             Self::WebSocket(walker) => walker.feed(bytes, on),
+            Self::Tcp(walker) => walker.feed(bytes, on),
             Self::Nats(walker) => walker.feed(bytes, on),
             Self::Http(walker) => walker.feed(bytes, on),
         }
@@ -47,6 +51,7 @@ impl Walk {
     pub(crate) fn push_pong(&self, out: &mut Vec<u8>, payload: &[u8]) {
         match self {
             Self::WebSocket(_) => frame::push_pong(out, payload),
+            Self::Tcp(_) => tcp::push_frame(out, tcp::HEARTBEAT, &[]),
             Self::Nats(_) => out.extend_from_slice(nats::PONG),
             Self::Http(_) => {}
         }

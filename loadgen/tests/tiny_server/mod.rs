@@ -2,7 +2,10 @@
 //!
 //! Contract: it listens on a free port of loopback and ends when it is dropped. Subscribers are numbered in the order in
 //! which their handshakes came, and are subscribed before their 101 is written; on `/ws` they subscribe, unsubscribe and list by
-//! operations instead, and each subscription is a number. All connections are pinged once at the start.
+//! operations instead, and each subscription is a number. All connections are pinged once at the start. On another port it does
+//! the same over length-prefixed TCP, where everybody operates and may publish.
+
+mod frames;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,6 +40,8 @@ pub(crate) struct Mischief {
 pub(crate) struct TinyServer {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it takes frames.
+    tcp: SocketAddr,
     pongs: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -53,7 +58,8 @@ impl TinyServer {
     pub(crate) fn start(mischief: Mischief) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
-        let address = listener.local_addr().unwrap();
+        let frames = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let (address, tcp) = (listener.local_addr().unwrap(), frames.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let pongs = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&pongs);
@@ -62,12 +68,19 @@ impl TinyServer {
                 let (hub, commands) = mpsc::channel(1024);
                 tokio::spawn(run_hub(commands, mischief.clone()));
                 tokio::select! {
-                    () = accept(listener, hub, mischief, count) => {}
+                    () = accept(listener, hub.clone(), mischief, Arc::clone(&count)) => {}
+                    () = frames::accept(frames, hub, count) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address, pongs, stop: Some(stop), thread: Some(thread) }
+        Self { address, tcp, pongs, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Its URL for `ws` or `tcp`.
+    pub(crate) fn url(&self, wire: &str) -> String {
+        let address = if wire == "tcp" { self.tcp } else { self.address };
+        format!("{wire}://{address}")
     }
 
     /// Pings that were answered.
@@ -168,9 +181,9 @@ async fn run_hub(mut commands: mpsc::Receiver<Command>, mischief: Mischief) {
                     _ => {}
                 }
                 let topic = operation["args"].get(0).cloned().unwrap_or(json!("loadgen"));
-                let ok = json!([{ "topic": topic, "seq": log.len() }]);
-                let ack = json!({ "event": "ack", "id": operation["id"], "ok": ok, "err": [] });
-                let _ = outbound.send(Message::text(ack.to_string())).await;
+                let (ok, id) = (json!([{ "topic": topic, "seq": log.len() }]), &operation["id"]);
+                let ack = format!(r#"{{"event":"ack","id":{id},"ok":{ok},"err":[]}}"#);
+                let _ = outbound.send(Message::text(ack)).await;
             }
             Command::Publish(message) => {
                 let number = log.len();
