@@ -180,7 +180,8 @@ impl AsyncWrite for Recorder {
     }
 }
 
-fn connect_error(error: io::Error, server: SocketAddr) -> OpenError {
+/// What a system's error means when it comes from the first words to a server.
+pub(crate) fn connect_error(error: io::Error, server: SocketAddr) -> OpenError {
     // EMFILE and ENFILE have the same numbers on every Unix, and no stable `ErrorKind`.
     match (error.kind(), error.raw_os_error()) {
         (_, Some(24)) if cfg!(unix) => OpenError::Descriptors,

@@ -56,8 +56,9 @@ fn name(peer: &Peer) -> String {
             format!("{}{over}{by}", command(path, &["serve"], args))
         }
         Peer::Nats { path, args } => command(path, &[], args),
-        Peer::Floor(Floor { coalesce: false }) => "floor".to_owned(),
-        Peer::Floor(Floor { coalesce: true }) => "floor --coalesce".to_owned(),
+        Peer::Floor(Floor { datagrams: true, .. }) => "floor --transport udp".to_owned(),
+        Peer::Floor(Floor { coalesce: false, .. }) => "floor".to_owned(),
+        Peer::Floor(Floor { coalesce: true, .. }) => "floor --coalesce".to_owned(),
     }
 }
 
@@ -82,6 +83,6 @@ mod tests {
             spawned(Scheme::Tcp, Some(Way::Http)),
             "a/stentor serve --shards 2 (over tcp) (published to by HTTP)"
         );
-        assert_eq!(name(&Peer::Floor(Floor { coalesce: true })), "floor --coalesce");
+        assert_eq!(name(&Peer::Floor(Floor { coalesce: true, datagrams: false })), "floor --coalesce");
     }
 }

@@ -70,6 +70,8 @@ impl Step {
         let usable = report.valid || (busy_ok && within && report.unsent == 0);
         let (limited_by, reason) = match p99_ms {
             _ if !report.verified => (Some(Limit::Verification), report.failure()),
+            // A rate at which datagrams are lost is not held, though they may be.
+            _ if report.missing > 0 => (Some(Limit::Verification), report.loss()),
             _ if !usable => (Some(Limit::Generator), report.invalid_reason.clone()),
             Some(_) if within => (None, None),
             Some(_) => (Some(Limit::Latency), Some("p99 is above the bound".to_owned())),

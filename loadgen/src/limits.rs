@@ -60,6 +60,23 @@ pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
 /// Every subscriber of a feed subscribes to all of its topics: as many as Stentor allows a connection.
 pub(crate) const FEED_TOPICS_MAX: usize = 1_024;
 
+/// The longest datagram there is.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// A hello is padded with so much, since a server sends nobody more than it was sent before it has shown its cookie.
+pub(crate) const HELLO_PAD_BYTES: usize = 128;
+/// Of the answer to one ask, which is a datagram that passes everywhere: what the topics in it may take.
+pub(crate) const DATAGRAM_ACK_BYTES_MAX: usize = 1_280;
+/// What was not answered for so long was lost.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(500);
+const _: () =
+    assert!(ASK_AGAIN.as_millis() * 4 < HANDSHAKE_TIMEOUT.as_millis(), "one loss must not fail a run");
+/// A subscriber asks for so much room for datagrams that it has not read; systems give less.
+pub(crate) const RECEIVE_ASKED_BYTES: usize = 8 << 20;
+/// A lease of 30 s is renewed so often,
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// not all at once, but in so many parts.
+pub(crate) const RENEW_PARTS: usize = 100;
+
 /// Of what a server says on its own beside messages so much is kept; errors and closes are shorter.
 pub(crate) const SAID_BYTES_MAX: usize = 4_096;
 
@@ -134,6 +151,8 @@ const _: () = assert!(ON_GRID_NS < OWN_LAG_MAX_NS);
 /// Latencies are kept from 1 us to this, in microseconds, with three digits.
 pub(crate) const LATENCY_US_MAX: u64 = 60_000_000;
 
+/// The floor sends so many datagrams in one system call, as Stentor does.
+pub(crate) const FLOOR_DATAGRAMS_PER_CALL: usize = 64;
 /// The floor reads this much from its publisher at once.
 pub(crate) const FLOOR_READ_BYTES: usize = 64 * 1024;
 /// The coalescing floor sends at least every so many bytes: a loopback socket takes ten times this without a word.

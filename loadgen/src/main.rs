@@ -33,6 +33,7 @@ mod html;
 mod kernel;
 mod knee;
 mod knee_report;
+mod lease;
 mod limits;
 mod machine;
 mod measure;
@@ -49,6 +50,7 @@ mod server;
 mod session;
 mod slow_figures;
 mod soak_figures;
+mod socket;
 mod stamp;
 mod standing;
 mod storm_figures;
@@ -100,8 +102,8 @@ fn main() -> ExitCode {
             }
         }
         Plan::Compare { compare, json } => compared(&compare, json),
-        Plan::BeFloor { coalesce } => {
-            let served = runtime.block_on(floor::serve(coalesce, async { interrupted().await.map(drop) }));
+        Plan::BeFloor(floor) => {
+            let served = runtime.block_on(floor::serve(floor, async { interrupted().await.map(drop) }));
             served.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
         }
     }

@@ -17,10 +17,13 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
 use crate::cost::ThreadProbe;
-use crate::handshake::{Local, OpenError, Opened, open};
+use crate::handshake::{self, Local, OpenError};
+use crate::lease;
 use crate::limits::{
-    DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, SLOW_RECEIVE_BYTES, TRICKLE_BYTES, TRICKLE_EVERY,
+    DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, GOODBYE, RENEW_EVERY, RENEW_PARTS, SLOW_RECEIVE_BYTES,
+    TRICKLE_BYTES, TRICKLE_EVERY,
 };
+use crate::socket::Joined;
 use crate::subscriber::{Harvest, Shard};
 use crate::tally::{Marks, ReceiverTally};
 use crate::target::Target;
@@ -129,9 +132,13 @@ async fn run(
 ) {
     let shard = Rc::new(RefCell::new(shard));
     let mut readers = JoinSet::new();
-    let take_over = |index, opened| {
+    if share.target.may_lose() {
+        // It ends with the thread.
+        drop(tokio::task::spawn_local(renew(Rc::clone(&shard))));
+    }
+    let take_over = |index, joined| {
         let topics = share.topics.of(index).into();
-        let index = shard.borrow_mut().add(opened, topics);
+        let index = shard.borrow_mut().add(joined, topics);
         if share.pace == Pace::Prompt {
             readers.spawn_local(read(Rc::clone(&shard), index));
         }
@@ -171,7 +178,7 @@ async fn run(
 /// Opens the share with a bounded number of handshakes at once; the first failure ends it, well where fewer are enough.
 async fn open_all(
     share: &Share,
-    mut take_over: impl FnMut(usize, Opened),
+    mut take_over: impl FnMut(usize, Joined),
 ) -> Result<Option<OpenError>, OpenError> {
     let share = Rc::new(share.clone());
     let next = Rc::new(Cell::new(0));
@@ -182,10 +189,7 @@ async fn open_all(
         openers.spawn_local(async move {
             while next.get() < share.count {
                 let index = share.first + next.replace(next.get() + 1);
-                let call = share.target.subscriber(&share.topics.names_of(index), false);
-                let source = source_for(share.others + index, share.server.ip());
-                let receive_bytes = (share.pace != Pace::Prompt).then_some(SLOW_RECEIVE_BYTES);
-                let result = open(share.server, &call, Local { source, receive_bytes }).await;
+                let result = join(&share, index).await;
                 if opened_sender.send((index, result)).await.is_err() {
                     return;
                 }
@@ -196,7 +200,7 @@ async fn open_all(
     let mut stopped_by = None;
     while let Some((index, result)) = opened.recv().await {
         match result {
-            Ok(opened) => take_over(index, opened),
+            Ok(joined) => take_over(index, joined),
             Err(error) if share.partial => {
                 next.set(share.count);
                 stopped_by.get_or_insert(error);
@@ -205,6 +209,27 @@ async fn open_all(
         }
     }
     Ok(stopped_by)
+}
+
+async fn join(share: &Share, index: usize) -> Result<Joined, OpenError> {
+    let topics = share.topics.names_of(index);
+    let source = source_for(share.others + index, share.server.ip());
+    if share.target.may_lose() {
+        return lease::open(share.server, &topics, source).await;
+    }
+    let receive_bytes = (share.pace != Pace::Prompt).then_some(SLOW_RECEIVE_BYTES);
+    let call = share.target.subscriber(&topics, false);
+    handshake::open(share.server, &call, Local { source, receive_bytes }).await.map(Joined::from)
+}
+
+/// Renews all leases, for ever.
+async fn renew(shard: Rc<RefCell<Shard>>) {
+    let mut ticks = tokio::time::interval(RENEW_EVERY / RENEW_PARTS as u32);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for part in (0..RENEW_PARTS).cycle() {
+        ticks.tick().await;
+        shard.borrow().renew(part, RENEW_PARTS);
+    }
 }
 
 /// Reads one subscriber until its connection ends.

@@ -24,8 +24,8 @@ const LISTENING_NATS: &str = "Listening for client connections on ";
 enum Speech {
     /// Lines on standard output, of which these are wanted: where this is spoken, WebSocket, and the operator port.
     Stentor(Scheme),
-    /// The second of them.
-    Floor,
+    /// The first two of them, which may be one.
+    Floor(Scheme),
     /// A line of its log, on standard error.
     Nats,
 }
@@ -36,8 +36,11 @@ impl Speech {
             Self::Stentor(Scheme::Tcp) => {
                 "`listening on tcp://…`, `listening on ws://…` and `operator on http://…`"
             }
+            Self::Stentor(Scheme::Udp) => {
+                "`listening on udp://…`, `listening on ws://…` and `operator on http://…`"
+            }
             Self::Stentor(_) => "`listening on ws://…` and `operator on http://…`",
-            Self::Floor => "`listening on ws://…`",
+            Self::Floor(_) => "`listening on ws://…`",
             Self::Nats => "`Listening for client connections on …`",
         }
     }
@@ -97,8 +100,10 @@ impl Server {
     ) -> Result<Self, SpawnError> {
         let mut command = Command::new(path);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        if scheme == Scheme::Tcp {
-            command.args(["--tcp", "127.0.0.1:0"]);
+        match scheme {
+            Scheme::Tcp => drop(command.args(["--tcp", "127.0.0.1:0"])),
+            Scheme::Udp => drop(command.args(["--udp", "127.0.0.1:0"])),
+            Scheme::Ws | Scheme::Nats | Scheme::Http => {}
         }
         command.args(extra).stdin(Stdio::null());
         Self::start(command, path, Speech::Stentor(scheme), pin).await
@@ -118,9 +123,11 @@ impl Server {
             .map_err(|source| SpawnError::Run { path: "stentor-loadgen".into(), source })?;
         let mut command = Command::new(&own);
         command.arg("floor-server").args(floor.coalesce.then_some("--coalesce"));
+        command.args(floor.datagrams.then_some("--udp"));
+        let scheme = if floor.datagrams { Scheme::Udp } else { Scheme::Ws };
         // It ends when this end of the pipe does.
         command.stdin(Stdio::piped());
-        Self::start(command, &own, Speech::Floor, pin).await
+        Self::start(command, &own, Speech::Floor(scheme), pin).await
     }
 
     async fn start(
@@ -130,7 +137,7 @@ impl Server {
         pin: Option<&Pin>,
     ) -> Result<Self, SpawnError> {
         match speech {
-            Speech::Stentor(_) | Speech::Floor => command.stdout(Stdio::piped()),
+            Speech::Stentor(_) | Speech::Floor(_) => command.stdout(Stdio::piped()),
             Speech::Nats => command.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
         command.kill_on_drop(true);
@@ -143,7 +150,7 @@ impl Server {
         let stdin = child.stdin.take();
         let no_pipe = || SpawnError::Output(io::Error::other("no pipe"));
         let output: Output = match speech {
-            Speech::Stentor(_) | Speech::Floor => Box::new(child.stdout.take().ok_or_else(no_pipe)?),
+            Speech::Stentor(_) | Speech::Floor(_) => Box::new(child.stdout.take().ok_or_else(no_pipe)?),
             Speech::Nats => Box::new(child.stderr.take().ok_or_else(no_pipe)?),
         };
         let mut lines = BufReader::new(output).lines();
@@ -208,13 +215,16 @@ async fn read_addresses(
             Some(format!("{scheme}://{address}"))
         };
         url = url.or_else(|| match speech {
-            Speech::Stentor(scheme) => listening(scheme),
-            Speech::Floor => listening(Scheme::Ws),
+            Speech::Stentor(scheme) | Speech::Floor(scheme) => listening(scheme),
             Speech::Nats => Some(format!("nats://{}", after(&line, LISTENING_NATS)?)),
         });
         websocket = websocket.or_else(|| listening(Scheme::Ws));
         operator = operator.or_else(|| Some(format!("http://{}", after(&line, OPERATOR)?)));
-        let all = operator.is_some() && websocket.is_some() || !matches!(speech, Speech::Stentor(_));
+        let all = match speech {
+            Speech::Stentor(_) => operator.is_some() && websocket.is_some(),
+            Speech::Floor(_) => websocket.is_some(),
+            Speech::Nats => true,
+        };
         if let (Some(url), true) = (&url, all) {
             return Ok(Some(Addresses { url: url.clone(), websocket, operator }));
         }

@@ -4,9 +4,10 @@
 
 use crate::cli::{Peer, Way};
 use crate::drive::Failure;
+use crate::floor::Floor;
 use crate::pin::Pin;
 use crate::server::Server;
-use crate::target::address::Address;
+use crate::target::address::{Address, Scheme};
 use crate::target::{Manner, Publishing, Target};
 
 /// Ready to be driven.
@@ -31,9 +32,12 @@ impl Standing {
         };
         let publishing = match (peer, &server.websocket) {
             (Peer::Spawned { way: Some(Way::Http), .. }, _) => Publishing::Http,
-            (Peer::Spawned { way: Some(Way::Ws), .. }, Some(url)) => {
-                Publishing::WebSocket(Address::server(url)?)
-            }
+            (
+                Peer::Spawned { way: Some(Way::Ws), .. }
+                | Peer::Spawned { scheme: Scheme::Udp, .. }
+                | Peer::Floor(Floor { datagrams: true, .. }),
+                Some(url),
+            ) => Publishing::WebSocket(Address::server(url)?),
             _ => Publishing::Own,
         };
         let operator = server.operator.as_deref().map(Address::operator).transpose()?;

@@ -8,17 +8,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use hdrhistogram::Histogram;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use crate::clock::Clock;
-use crate::handshake::Opened;
 use crate::limits::{LATENCY_US_MAX, RECEIVE_BUFFER_BYTES};
+use crate::socket::{Joined, Socket};
 use crate::tally::{Marks, Part, ReceiverTally};
 use crate::target::wire::Walk;
 use crate::verify::{Account, Arrival, Sequence};
@@ -98,7 +96,7 @@ impl Harvest {
 #[derive(Debug)]
 struct Subscriber {
     /// Absent exactly when the connection has ended.
-    stream: Option<TcpStream>,
+    socket: Option<Socket>,
     walk: Walk,
     /// Its topics, in ascending order,
     topics: Box<[u32]>,
@@ -123,9 +121,8 @@ impl Subscriber {
 impl Drop for Shard {
     fn drop(&mut self) {
         if !self.leaving {
-            let open = self.subscribers.iter().filter_map(|subscriber| subscriber.stream.as_ref());
-            // One that cannot be reset is closed all the same.
-            open.for_each(|stream| drop(stream.set_zero_linger()));
+            let open = self.subscribers.iter().filter_map(|subscriber| subscriber.socket.as_ref());
+            open.for_each(Socket::be_abrupt);
         }
     }
 }
@@ -159,18 +156,18 @@ impl Shard {
     }
 
     /// Takes a connection over that is subscribed to `topics`, in ascending order; its index from now on.
-    pub(crate) fn add(&mut self, opened: Opened, topics: Box<[u32]>) -> usize {
+    pub(crate) fn add(&mut self, joined: Joined, topics: Box<[u32]>) -> usize {
         let index = self.subscribers.len();
         self.subscribers.push(Subscriber {
-            stream: Some(opened.stream),
-            walk: Walk::new(opened.wire),
+            socket: Some(joined.socket),
+            walk: Walk::new(joined.wire),
             sequences: topics.iter().map(|_| Sequence::default()).collect(),
             topics,
         });
         self.tally.opened();
         let unstamped = self.harvest.unstamped;
-        for piece in opened.early.chunks(RECEIVE_BUFFER_BYTES) {
-            self.buffer[..piece.len()].copy_from_slice(piece);
+        for piece in joined.early {
+            self.buffer[..piece.len()].copy_from_slice(&piece);
             self.take(index, piece.len());
         }
         // What answers the subscription is no message.
@@ -180,10 +177,10 @@ impl Shard {
 
     /// One read; ready with false when the connection has ended.
     pub(crate) fn poll_read(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<bool> {
-        let Some(stream) = &mut self.subscribers[index].stream else { return Poll::Ready(false) };
+        let Some(socket) = &mut self.subscribers[index].socket else { return Poll::Ready(false) };
         let mut buffer = ReadBuf::new(&mut self.buffer);
-        match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
-            Ok(()) if buffer.filled().is_empty() => {
+        match ready!(socket.poll_read(cx, &mut buffer)) {
+            Ok(()) if buffer.filled().is_empty() && socket.is_stream() => {
                 self.end(index, Ending::Code(1006), "the connection ended")
             }
             Ok(()) => {
@@ -192,13 +189,15 @@ impl Shard {
             }
             Err(error) => self.end(index, Ending::Code(1006), &error.to_string()),
         }
-        Poll::Ready(self.subscribers[index].stream.is_some())
+        // Behind its farewell a lease ends with the next that comes, which is the answer.
+        let goes_on = |socket: &Socket| socket.is_stream() || !self.leaving;
+        Poll::Ready(self.subscribers[index].socket.as_ref().is_some_and(goes_on))
     }
 
     /// Reads up to `limit` bytes that are there already, if any.
     pub(crate) fn try_read(&mut self, index: usize, limit: usize) {
-        let Some(stream) = &self.subscribers[index].stream else { return };
-        match stream.try_read(&mut self.buffer[..limit]) {
+        let Some(socket) = &self.subscribers[index].socket else { return };
+        match socket.try_read(&mut self.buffer[..limit]) {
             Ok(0) => self.end(index, Ending::Code(1006), "the connection ended"),
             Ok(length) => self.take(index, length),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -264,8 +263,8 @@ impl Shard {
     /// A subscriber writes only such small answers: a socket that takes none of one is full of unread pongs, which is the
     /// server's doing; one that takes half would leave the framing broken, so the connection ends.
     fn answer(&mut self, index: usize, reply: &[u8]) {
-        let Some(stream) = &self.subscribers[index].stream else { return };
-        match stream.try_write(reply) {
+        let Some(socket) = &self.subscribers[index].socket else { return };
+        match socket.try_write(reply) {
             Ok(written) if written == reply.len() => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(_) => self.end(index, Ending::Code(1006), "the socket took half a pong"),
@@ -283,20 +282,17 @@ impl Shard {
     /// A close frame; where there is none, an end of what we send.
     fn take_leave(&mut self, index: usize) {
         let mut close = Vec::new();
-        let Subscriber { stream, walk, .. } = &mut self.subscribers[index];
+        let Subscriber { socket, walk, .. } = &mut self.subscribers[index];
         walk.push_close(&mut close, Some(1000));
-        match stream {
-            Some(stream) if close.is_empty() => {
-                // At once on a plain socket.
-                let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
-            }
+        match socket {
+            Some(socket) if close.is_empty() => socket.leave(),
             _ => self.answer(index, &close),
         }
     }
 
     fn end(&mut self, index: usize, ending: Ending, reason: &str) {
         let subscriber = &mut self.subscribers[index];
-        if subscriber.stream.take().is_none() || self.leaving {
+        if subscriber.socket.take().is_none() || self.leaving {
             return;
         }
         self.tally.closed(subscriber.unique());
@@ -311,11 +307,17 @@ impl Shard {
         let mut harvest = std::mem::replace(&mut self.harvest, Harvest::new());
         for subscriber in &self.subscribers {
             subscriber.sequences.iter().for_each(|sequence| sequence.add_to(&mut harvest.account));
-            if subscriber.stream.is_some() {
+            if subscriber.socket.is_some() {
                 harvest.missing += subscriber.missing(published);
             }
         }
         harvest
+    }
+
+    /// Renews the leases of one of so many parts.
+    pub(crate) fn renew(&self, part: usize, parts: usize) {
+        let subscribers = self.subscribers.iter().skip(part).step_by(parts);
+        subscribers.filter_map(|subscriber| subscriber.socket.as_ref()).for_each(Socket::renew);
     }
 
     /// Says goodbye to the server.

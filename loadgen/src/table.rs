@@ -67,7 +67,7 @@ pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
     row("gaps", thousands(report.gaps));
     row("duplicates", thousands(report.duplicates));
     row("reordered", thousands(report.reordered));
-    row("missing", thousands(report.missing));
+    row("missing", report.loss().unwrap_or_else(|| thousands(report.missing)));
     row("closed", closed(&report.closed_by_code, report.first_close_reason.as_deref()));
     if report.unstamped > 0 {
         row("messages without a stamp", thousands(report.unstamped));

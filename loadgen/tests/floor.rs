@@ -65,6 +65,17 @@ fn the_floor_keeps_its_word_with_and_without_coalescing() {
 }
 
 #[test]
+fn the_floor_by_datagram_is_driven_like_another() {
+    let (output, json) =
+        run("floor --transport udp --conns 40 --threads 2 --messages 50 --rate 500 --size 200");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!((&json["verified"], &json["published"]), (&json!(true), &json!(50)));
+    let told = [&json["deliveries"], &json["missing"]].map(|count| count.as_u64().unwrap());
+    assert!(told[0] > 0 && told[0] + told[1] == 2_000, "{told:?}");
+    assert!(json["url"].as_str().unwrap().starts_with("udp://"), "{json}");
+}
+
+#[test]
 fn fanout_against_the_floor_has_the_ratios() {
     let server = TinyServer::start(Mischief::default());
     let own = std::process::id();

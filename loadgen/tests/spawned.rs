@@ -7,6 +7,7 @@
 mod tiny_operator;
 mod tiny_server;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -40,10 +41,12 @@ impl Script {
              echo 'operator on http://{}'\n\
              echo 'listening on {}'\n\
              echo 'listening on {}'\n\
+             echo 'listening on {}'\n\
              wait",
             operator.address,
             server.url("ws"),
-            server.url("tcp")
+            server.url("tcp"),
+            server.url("udp")
         ))
     }
 
@@ -99,6 +102,25 @@ fn a_spawned_server_is_driven_over_the_wire_asked_for() {
         assert_eq!((&json["deliveries"], &json["url"]), (&15.into(), &server.url("tcp").into()));
         // The publisher over TCP was told once that the server lives, too.
         assert_eq!(server.pongs(), if via.is_empty() { 4 } else { 3 });
+    }
+}
+
+/// Four messages are lost on their way to three subscribers: they are told of, as of a network that may lose them.
+#[test]
+fn datagrams_that_are_lost_are_counted_and_fail_nothing() {
+    let lost = BTreeMap::from([0, 1, 7, 19].map(|number| ((1, number), vec![])));
+    for instead in [BTreeMap::new(), lost] {
+        let missing = instead.len();
+        let server = TinyServer::start(Mischief { instead, ..Mischief::default() });
+        let operator = TinyOperator::start(&[[0; 4], [20, 60, 60, 0]]);
+        let script = Script::pointing_at(&server, &operator);
+        let output = script.loadgen("--conns 3 --messages 20 --transport udp").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(script.notes(), format!("{ARGUMENTS} --udp 127.0.0.1:0\nterminated\n"));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&json["missing"], &json["url"]), (&missing.into(), &server.url("udp").into()));
+        assert_eq!((&json["deliveries"], &json["verified"]), (&(60 - missing).into(), &true.into()));
+        assert!(json["receive_buffer_bytes"].as_u64() > Some(0), "{json}");
     }
 }
 

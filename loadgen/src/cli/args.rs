@@ -73,6 +73,9 @@ pub(super) struct FanoutArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct FloorArgs {
+    /// What it speaks, ws or udp [default: ws].
+    #[arg(long, value_name = "WIRE")]
+    pub(super) transport: Option<Transport>,
     #[command(flatten)]
     pub(super) load: LoadArgs,
     #[command(flatten)]
@@ -245,12 +248,15 @@ pub(super) struct FloorServerArgs {
     /// One buffer for everything that is pending.
     #[arg(long)]
     pub(super) coalesce: bool,
+    /// Subscribers are sent datagrams.
+    #[arg(long)]
+    pub(super) udp: bool,
 }
 
 /// Whom to drive.
 #[derive(Args, Debug)]
 pub(super) struct PeerArgs {
-    /// The server, ws://HOST:PORT (Stentor, or with the options below any other), tcp://HOST:PORT (Stentor) or nats://HOST:PORT.
+    /// The server, ws://HOST:PORT (Stentor, or with the options below any other), tcp://HOST:PORT or udp://HOST:PORT (Stentor), or nats://HOST:PORT.
     #[arg(long, value_name = "URL", conflicts_with_all = ["spawn", "spawn_nats"])]
     pub(super) url: Option<String>,
     /// Run PATH serve on free ports of loopback, drive it, end it.
@@ -268,7 +274,7 @@ pub(super) struct PeerArgs {
     /// What is spoken to the server of --spawn; a --url says so itself [default: ws].
     #[arg(long, value_name = "WIRE", conflicts_with_all = ["url", "spawn_nats"])]
     pub(super) transport: Option<Transport>,
-    /// Publish over a WebSocket, or by POST to the operator port [default: as subscribers speak].
+    /// Publish over a WebSocket, or by POST to the operator port [default: as subscribers speak; where they are sent datagrams, a WebSocket to --spawn, else http].
     #[arg(long, value_name = "WAY")]
     pub(super) publish_via: Option<Way>,
     #[command(flatten)]
@@ -283,6 +289,7 @@ pub(super) struct PeerArgs {
 pub(super) enum Transport {
     Ws,
     Tcp,
+    Udp,
 }
 
 /// How messages are published.

@@ -27,10 +27,12 @@ use crate::scenario::slow::{Slow, divide};
 use crate::scenario::soak::Soak;
 use crate::scenario::storm::Storm;
 pub(crate) use args::Way;
-use args::{CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Typed};
+use args::{
+    CompareArgs, FanoutArgs, FloorArgs, KneeArgs, LoadArgs, Scenario, SlowArgs, TopicsArgs, Transport, Typed,
+};
 use load::load;
 pub(crate) use peer::Peer;
-use peer::{SERVER_ARGS, chosen, floor_if, one_topic_only, peer};
+use peer::{SERVER_ARGS, chosen, floor_if, no_connections, one_topic_only, peer};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub(crate) enum Plan {
         json: bool,
     },
     /// To be the floor for another process of ours.
-    BeFloor { coalesce: bool },
+    BeFloor(Floor),
 }
 
 /// How it is run and shown, whatever it is.
@@ -113,7 +115,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
         Scenario::Connections(args) => more::connections(args),
         Scenario::Knee(args) => knee(args),
         Scenario::Compare(args) => compare(args),
-        Scenario::FloorServer(args) => Ok(Plan::BeFloor { coalesce: args.coalesce }),
+        Scenario::FloorServer(args) => {
+            Ok(Plan::BeFloor(Floor { coalesce: args.coalesce, datagrams: args.udp }))
+        }
     };
     plan.map_err(NoPlan::Usage)
 }
@@ -121,14 +125,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, No
 fn fanout(args: FanoutArgs) -> Result<Plan, String> {
     let setting = setting(&args.run.load)?;
     let fanout = load(args.run.load, args.count.messages)?;
-    let against = floor_if(args.against_floor, args.choice, "--against-floor")?;
+    let datagrams = args.run.peer.asks_for_datagrams();
+    let against = floor_if(args.against_floor, args.choice, "--against-floor", datagrams)?;
     planned(Work::Fanout { fanout, against }, peer(args.run.peer)?, setting)
 }
 
 fn floor(args: FloorArgs) -> Result<Plan, String> {
     let setting = setting(&args.load)?;
     let work = Work::Floor(load(args.load, args.count.messages)?);
-    planned(work, Peer::Floor(chosen(args.choice)), setting)
+    let datagrams = match args.transport {
+        Some(Transport::Tcp) => return Err("the floor speaks ws and udp".to_owned()),
+        transport => transport == Some(Transport::Udp),
+    };
+    planned(work, Peer::Floor(chosen(args.choice, datagrams)?), setting)
 }
 
 fn topics(args: TopicsArgs) -> Result<Plan, String> {
@@ -156,11 +165,16 @@ fn slow(args: SlowArgs) -> Result<Plan, String> {
         return Err("--stalled and --trickling leave fewer healthy subscribers than --threads".to_owned());
     }
     (fanout.connections, fanout.slow) = (healthy, slow);
-    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer(args.run.peer)?, setting)
+    let peer = peer(args.run.peer)?;
+    if let Some(reason) = no_connections(&peer) {
+        return Err(reason.to_owned());
+    }
+    planned(Work::Slow(Slow { fanout, rounds: args.rounds }), peer, setting)
 }
 
 fn knee(args: KneeArgs) -> Result<Plan, String> {
-    let (setting, floor_choice) = (setting(&args.run.load)?, chosen(args.choice.clone()));
+    let (setting, datagrams) = (setting(&args.run.load)?, args.run.peer.asks_for_datagrams());
+    let floor_choice = chosen(args.choice.clone(), datagrams)?;
     let bound_ok = args.bound_ms.iter().all(|bound_ms| bound_ms.is_finite() && *bound_ms > 0.0);
     at_least("bound-ms", bound_ok, "must be above 0")?;
     let matching = args.bound_ms.len() == 1 || args.bound_ms.len() == args.run.load.conns.len();
@@ -183,7 +197,8 @@ fn knee(args: KneeArgs) -> Result<Plan, String> {
         }
     });
     let mut knees = knees.collect::<Result<Vec<_>, String>>()?;
-    let peer = match floor_if(args.floor || args.against_floor, args.choice, "--floor or --against-floor")? {
+    let wanted = args.floor || args.against_floor;
+    let peer = match floor_if(wanted, args.choice, "--floor or --against-floor", datagrams)? {
         Some(_) if args.floor && !args.run.peer.server_args.is_empty() => return Err(SERVER_ARGS.to_owned()),
         Some(floor) if args.floor => Peer::Floor(floor),
         _ => peer(args.run.peer)?,
@@ -264,7 +279,7 @@ mod tests {
         let (work, ..) = drive("x fanout --url ws://h:1 --messages 7 --against-floor --coalesce");
         let Work::Fanout { fanout, against: Some(floor) } = work else { panic!("{work:?}") };
         assert_eq!((fanout.messages(), fanout.warm_up_messages()), (7, 0));
-        assert_eq!(floor, Floor { coalesce: true });
+        assert_eq!(floor, Floor { coalesce: true, datagrams: false });
         let (_, peer, _) = drive("x fanout --spawn ./stentor -- --shards 2");
         assert!(matches!(peer, Peer::Spawned { args, .. } if args == ["--shards", "2"]));
     }
@@ -273,14 +288,20 @@ mod tests {
     fn the_other_scenarios_have_theirs() {
         let (work, peer, _) = drive("x floor --messages 3");
         assert!(matches!(work, Work::Floor(fanout) if fanout.messages() == 3));
-        assert!(matches!(peer, Peer::Floor(Floor { coalesce: false })));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: false, datagrams: false })));
         let (work, ..) = drive("x slow --url ws://h --conns 200 --stalled 1 --trickling 2");
         let Work::Slow(Slow { fanout, rounds: 3 }) = work else { panic!("{work:?}") };
         assert_eq!((fanout.connections, fanout.slow), (194, Slowness { stalled: 2, trickling: 4 }));
+        let (_, peer, _) = drive("x floor --transport udp");
+        assert!(matches!(peer, Peer::Floor(Floor { datagrams: true, .. })));
+        let (work, ..) = drive("x fanout --against-floor --url udp://h:1 --admin http://h:2");
+        assert!(matches!(work, Work::Fanout { against: Some(Floor { datagrams: true, .. }), .. }));
+        let (_, peer, _) = drive("x knee --floor --transport udp");
+        assert!(matches!(peer, Peer::Floor(Floor { datagrams: true, .. })));
         let (work, peer, _) = drive("x knee --floor --coalesce --bound-ms 5 --rate 50");
         let Work::Knee(knee) = work else { panic!("{work:?}") };
         assert_eq!((knee.bound_ms, knee.first_per_s), (5.0, 50.0));
-        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true })));
+        assert!(matches!(peer, Peer::Floor(Floor { coalesce: true, .. })));
         let line =
             "x knee --spawn p --against-floor --coalesce --against-nats n --conns 10,20 --bound-ms 5,7";
         let (Work::Contest(contest), ..) = drive(line) else { panic!("{line}") };
@@ -294,7 +315,10 @@ mod tests {
         assert_eq!((fanout.topics.count, fanout.topics.per_connection), (20, 5));
         assert_eq!(fanout.topics.choice, Choice::Uniform);
         assert!(matches!(fanout.tempo, Tempo::Window(messages) if messages > 1_000));
-        assert!(matches!(parse_line("x floor-server --coalesce"), Ok(Plan::BeFloor { coalesce: true })));
+        assert!(matches!(
+            parse_line("x floor-server --coalesce"),
+            Ok(Plan::BeFloor(Floor { coalesce: true, datagrams: false }))
+        ));
     }
 
     #[test]
@@ -304,6 +328,8 @@ mod tests {
         let (_, peer, _) = drive("x churn --spawn p --transport tcp --publish-via http");
         assert!(matches!(peer, Peer::Spawned { scheme: Scheme::Tcp, way: Some(Way::Http), .. }));
         drive("x soak --url tcp://h:1");
+        let (_, peer, _) = drive("x topics --url udp://h:1 --admin http://h:2");
+        assert!(matches!(peer, Peer::Running { target, .. } if target.publisher_address().port == 2));
         let (_, peer, _) = drive("x fanout --spawn-nats n -- -D");
         assert!(matches!(peer, Peer::Nats { args, .. } if args == ["-D"]));
         let (_, peer, _) = drive("x fanout --url ws://h --ws-path /app --subscribe-text S{topic}");
@@ -390,6 +416,13 @@ mod tests {
             ("x fanout --url tcp://h:1 --ws-path /", "ws://"),
             ("x fanout --url tcp://h:1 --transport tcp", "--transport"),
             ("x fanout --url tcp://h", "tcp://127"),
+            ("x floor --transport tcp", "udp"),
+            ("x floor --transport udp --coalesce", "--coalesce"),
+            ("x fanout --url udp://h:1", "--admin"),
+            ("x storm --spawn p --transport udp", "tcp"),
+            ("x churn --spawn p --transport udp", "tcp"),
+            ("x soak --url udp://h:1 --admin http://h:2", "tcp"),
+            ("x slow --spawn p --transport udp --stalled 1", "tcp"),
             ("x fanout --spawn p --transport quic", "quic"),
             ("x fanout --url ws://h --admin ws://h", "operator"),
             ("x fanout --spawn-nats n --publish-via http", "Stentor"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::args::{ChurnArgs, ConnectionsArgs, FeedArgs, SoakArgs, StormArgs};
 use super::load::{ONE_CONNS, load};
-use super::peer::{no_acks, one_topic_only, peer};
+use super::peer::{no_acks, no_connections, one_topic_only, peer};
 use super::{Plan, Work, at_least, planned, setting};
 use crate::feed::Feed;
 use crate::limits::{CHURN_CYCLES_PER_S_MAX, FEED_TOPICS_MAX};
@@ -24,12 +24,16 @@ pub(super) fn storm(mut args: StormArgs) -> Result<Plan, String> {
     if let Tempo::Window(_) = served.tempo {
         return Err("--window would wait for the storm to pass: use --rate".to_owned());
     }
-    planned(Work::Storm(Storm::new(served, args.clients, args.in_flight)), peer(args.run.peer)?, setting)
+    let peer = peer(args.run.peer)?;
+    if let Some(reason) = no_connections(&peer) {
+        return Err(reason.to_owned());
+    }
+    planned(Work::Storm(Storm::new(served, args.clients, args.in_flight)), peer, setting)
 }
 
 pub(super) fn churn(mut args: ChurnArgs) -> Result<Plan, String> {
     let (setting, peer) = (setting(&args.run.load)?, peer(args.run.peer)?);
-    if let Some(reason) = no_acks(&peer) {
+    if let Some(reason) = no_connections(&peer).or_else(|| no_acks(&peer)) {
         return Err(reason.to_owned());
     }
     let &[churners] = args.run.load.conns.as_slice() else { return Err(ONE_CONNS.to_owned()) };
@@ -73,7 +77,7 @@ pub(super) fn feed(args: FeedArgs) -> Result<Plan, String> {
 
 pub(super) fn soak(mut args: SoakArgs) -> Result<Plan, String> {
     let (setting, peer) = (setting(&args.run.load)?, peer(args.run.peer)?);
-    if let Some(reason) = no_acks(&peer) {
+    if let Some(reason) = no_connections(&peer).or_else(|| no_acks(&peer)) {
         return Err(reason.to_owned());
     }
     at_least("hours", args.hours.is_none_or(|hours| hours.is_finite() && hours > 0.0), "must be above 0")?;

@@ -46,6 +46,7 @@ pub(super) fn peer(args: PeerArgs) -> Result<Peer, String> {
             let scheme = match args.transport {
                 None | Some(Transport::Ws) => Scheme::Ws,
                 Some(Transport::Tcp) => Scheme::Tcp,
+                Some(Transport::Udp) => Scheme::Udp,
             };
             Ok(Peer::Spawned { path, args: args.server_args, scheme, way: args.publish_via })
         }
@@ -65,6 +66,10 @@ pub(super) fn peer(args: PeerArgs) -> Result<Peer, String> {
                         "--publish-via ws is for ws://, where to connect to, and for --spawn".to_owned()
                     );
                 }
+                None if scheme == Scheme::Udp && operator.is_none() => {
+                    return Err("udp:// needs --admin, where to publish".to_owned());
+                }
+                None if scheme == Scheme::Udp => Publishing::Http,
                 Some(Way::Ws) | None => Publishing::Own,
             };
             if templates.is_some() && scheme != Scheme::Ws {
@@ -95,16 +100,35 @@ fn templates(args: TemplateArgs) -> Result<Option<Templates>, String> {
 }
 
 /// The floor, where the flag `wanted` asks for one.
-pub(super) fn floor_if(wanted: bool, choice: FloorChoice, flag: &str) -> Result<Option<Floor>, String> {
-    let floor = chosen(choice);
+pub(super) fn floor_if(
+    wanted: bool,
+    choice: FloorChoice,
+    flag: &str,
+    datagrams: bool,
+) -> Result<Option<Floor>, String> {
+    let floor = chosen(choice, datagrams)?;
     match wanted {
-        false if floor != Floor::default() => Err(format!("--coalesce needs {flag}")),
+        false if floor.coalesce => Err(format!("--coalesce needs {flag}")),
         wanted => Ok(wanted.then_some(floor)),
     }
 }
 
-pub(super) fn chosen(choice: FloorChoice) -> Floor {
-    Floor { coalesce: choice.coalesce }
+pub(super) fn chosen(choice: FloorChoice, datagrams: bool) -> Result<Floor, String> {
+    if choice.coalesce && datagrams {
+        return Err("--coalesce is for streams: each message is a datagram of its own".to_owned());
+    }
+    Ok(Floor { coalesce: choice.coalesce, datagrams })
+}
+
+impl PeerArgs {
+    /// True exactly when subscribers are to be sent datagrams.
+    pub(super) fn asks_for_datagrams(&self) -> bool {
+        self.transport == Some(Transport::Udp)
+            || self
+                .url
+                .as_deref()
+                .is_some_and(|url| Address::server(url).is_ok_and(|at| at.scheme == Scheme::Udp))
+    }
 }
 
 /// Why it has no operations and acks, where it has none.
@@ -115,6 +139,18 @@ pub(super) fn no_acks(peer: &Peer) -> Option<&'static str> {
         Peer::Nats { .. } | Peer::Floor(_) => false,
     };
     (!is_stentor).then_some("this needs Stentor's acks: use --spawn, or a --url without texts of its own")
+}
+
+/// Why it has no connections, where it has none.
+pub(super) fn no_connections(peer: &Peer) -> Option<&'static str> {
+    let is_sent_datagrams = match peer {
+        Peer::Running { target, .. } => target.may_lose(),
+        Peer::Spawned { scheme, .. } => *scheme == Scheme::Udp,
+        Peer::Nats { .. } | Peer::Floor(_) => false,
+    };
+    is_sent_datagrams.then_some(
+        "datagrams have no connections that could be cut off, held up or checked from ack to ack: use ws or tcp",
+    )
 }
 
 /// Why a plan with several topics cannot be carried out there, where it cannot.

@@ -56,6 +56,16 @@ impl Inbox {
     }
 }
 
+/// The payload of a frame as [`Inbox::take`] gives it.
+pub(super) fn payload(frame: &[u8]) -> &[u8] {
+    let header_bytes = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(header_bytes..).unwrap_or_default()
+}
+
 /// One whole frame.
 struct Frame<'a> {
     first: u8,
@@ -142,6 +152,7 @@ mod tests {
                 assert_eq!((frames, stamps(&out), inbox.bytes.len()), (3, vec![0, 1, 2], 0));
                 let header = [2, 4, 10][usize::from(size > 125) + usize::from(size > 65_535)];
                 assert_eq!(out.len(), 3 * (size + header));
+                assert!(super::payload(&out).starts_with(b"{\"stamp\":"));
             }
         }
     }

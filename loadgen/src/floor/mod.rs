@@ -3,8 +3,10 @@
 //! Contract: it runs in a child process of the generator, `floor-server`, which says where it listens, serves from one thread and
 //! ends on SIGTERM or with its parent. It has no topics, no queues and no policy: each message of a connection to `/publish/*`
 //! goes to every other connection. Coalescing, it first takes all that is pending from the publisher, and sends that as one buffer.
+//! By datagram it goes to all who have subscribed with one.
 
 mod audience;
+mod datagrams;
 mod inbox;
 
 use std::cell::RefCell;
@@ -20,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::limits::{FLOOR_BATCH_BYTES, FLOOR_READ_BYTES};
 use audience::Audience;
+use datagrams::Datagrams;
 use inbox::{Heard, Inbox};
 
 /// How the floor is to run.
@@ -27,24 +30,53 @@ use inbox::{Heard, Inbox};
 pub(crate) struct Floor {
     /// One buffer for everything that is pending.
     pub(crate) coalesce: bool,
+    /// Subscribers are sent datagrams.
+    pub(crate) datagrams: bool,
 }
 
-type Shared = Rc<RefCell<Audience>>;
+/// Everybody who is to get what is published.
+#[derive(Clone, Debug)]
+enum Everybody {
+    Streams(Rc<RefCell<Audience>>),
+    Datagrams(Rc<RefCell<Datagrams>>),
+}
+
+impl Everybody {
+    /// Frames of a WebSocket, of which only one goes by datagram, without its header.
+    fn send(&self, frames: &[u8]) {
+        match self {
+            Self::Streams(audience) => audience.borrow().send(frames),
+            Self::Datagrams(datagrams) => datagrams.borrow_mut().send(inbox::payload(frames)),
+        }
+    }
+}
 
 /// Serves until `stopped`.
-pub(crate) async fn serve(coalesce: bool, stopped: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+pub(crate) async fn serve(floor: Floor, stopped: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     // Where there is no such limit there is nothing to raise.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     end_with_parent()?;
     let local = LocalSet::new();
     let accept = local.run_until(async move {
+        let everybody = if floor.datagrams {
+            let datagrams = Datagrams::bind().await?;
+            let socket = datagrams.socket();
+            writeln!(io::stdout().lock(), "listening on udp://{}", socket.local_addr()?)?;
+            let datagrams = Rc::new(RefCell::new(datagrams));
+            let everybody = Everybody::Datagrams(Rc::clone(&datagrams));
+            spawn_local(async move {
+                while socket.readable().await.and_then(|()| datagrams.borrow_mut().hear()).is_ok() {}
+            });
+            everybody
+        } else {
+            Everybody::Streams(Rc::default())
+        };
         writeln!(io::stdout().lock(), "listening on ws://{}", listener.local_addr()?)?;
-        let audience = Shared::default();
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            spawn_local(greet(stream, Rc::clone(&audience), coalesce));
+            spawn_local(greet(stream, everybody.clone(), floor.coalesce));
         }
     });
     tokio::select! {
@@ -65,7 +97,7 @@ fn end_with_parent() -> io::Result<()> {
 }
 
 /// One connection, from its first byte to its last. What fails concerns only its client.
-async fn greet(stream: TcpStream, audience: Shared, coalesce: bool) {
+async fn greet(stream: TcpStream, everybody: Everybody, coalesce: bool) {
     let mut publishes = false;
     #[allow(clippy::result_large_err)] // The callback's type is tungstenite's.
     let look = |request: &Request, response: Response| {
@@ -77,21 +109,22 @@ async fn greet(stream: TcpStream, audience: Shared, coalesce: bool) {
     // A client sends nothing before it has the 101, so that the codec has read nothing beyond the request.
     let stream = socket.into_inner();
     if publishes {
-        let _ = relay(&stream, &audience, coalesce).await;
+        let _ = relay(&stream, &everybody, coalesce).await;
         return;
     }
+    let Everybody::Streams(audience) = everybody else { return };
     let (index, listener) = audience.borrow_mut().join(stream);
     let _ = listener.attend().await;
     audience.borrow_mut().leave(index);
 }
 
 /// Sends on what a publisher says, until it leaves.
-async fn relay(stream: &TcpStream, audience: &Shared, coalesce: bool) -> io::Result<()> {
+async fn relay(stream: &TcpStream, everybody: &Everybody, coalesce: bool) -> io::Result<()> {
     let mut inbox = Inbox::default();
     let mut bytes = vec![0; FLOOR_READ_BYTES];
     let mut pending = Vec::new();
     let send = |pending: &mut Vec<u8>| {
-        audience.borrow().send(pending);
+        everybody.send(pending);
         pending.clear();
     };
     loop {

@@ -112,6 +112,7 @@ impl Connections {
             first_close_reason: harvest.first_reason,
             reached: harvest.account.received - harvest.account.duplicates,
             missing: harvest.missing,
+            may_lose: target.may_lose(),
             duplicates: harvest.account.duplicates,
             last_reached_ms: (received.deliveries > 0)
                 .then(|| received.last_delivery_ns.saturating_sub(grid.at(0)) as f64 / 1e6),

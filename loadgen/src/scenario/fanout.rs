@@ -355,6 +355,7 @@ fn arrived(report: &Report, beside: &impl Beside) -> Arrived {
         published: report.published,
         deliveries: report.deliveries + received + beside.received(),
         closed: report.closed + closed + behind + beside.closed(),
+        may_lose: report.receive_buffer_bytes.is_some(),
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Address {
 pub(crate) enum Scheme {
     Ws,
     Tcp,
+    Udp,
     Nats,
     Http,
 }
@@ -36,7 +37,7 @@ pub(crate) enum Scheme {
 pub(crate) enum AddressError {
     #[error("`{0}` is not a URL; it should look like ws://127.0.0.1:7400 or tcp://127.0.0.1:7401")]
     NotAUrl(String),
-    #[error("`{0}` cannot be driven: only ws://, tcp:// and nats:// are supported (no TLS)")]
+    #[error("`{0}` cannot be driven: only ws://, tcp://, udp:// and nats:// are supported (no TLS)")]
     Scheme(String),
     #[error("`{0}` is no operator port; it should look like http://127.0.0.1:7480")]
     Operator(String),
@@ -65,6 +66,7 @@ impl Address {
         let (scheme, port) = match uri.scheme_str() {
             Some("ws") => (Scheme::Ws, 80),
             Some("tcp") => (Scheme::Tcp, 0),
+            Some("udp") => (Scheme::Udp, 0),
             Some("nats") => (Scheme::Nats, 4222),
             Some("http") => (Scheme::Http, 80),
             Some(_) => return Err(AddressError::Scheme(url.to_owned())),
@@ -76,7 +78,7 @@ impl Address {
         }
         let port = authority.port_u16().unwrap_or(port);
         // Frames have no paths, and no port that is everywhere the same.
-        if scheme == Scheme::Tcp && (port == 0 || uri.path().len() > 1) {
+        if matches!(scheme, Scheme::Tcp | Scheme::Udp) && (port == 0 || uri.path().len() > 1) {
             return Err(not_a_url());
         }
         Ok(Self {
@@ -99,6 +101,7 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Ws => "ws",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
             Self::Nats => "nats",
             Self::Http => "http",
         })

@@ -7,6 +7,7 @@ pub(crate) mod address;
 pub(crate) mod http;
 pub(crate) mod nats;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 
@@ -94,7 +95,12 @@ impl Target {
         }
     }
 
-    /// True exactly when it has the operations and the acks of Stentor.
+    /// True exactly when subscribers are sent datagrams, which may be lost on the way.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.address.scheme == Scheme::Udp
+    }
+
+    /// True exactly when it has the operations and the acks of Stentor, on connections that lose nothing.
     pub(crate) fn is_stentor(&self) -> bool {
         matches!(self.address.scheme, Scheme::Ws | Scheme::Tcp) && self.manner.templates.is_none()
     }

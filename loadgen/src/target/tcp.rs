@@ -21,7 +21,7 @@ use crate::walker::{Event, Violation};
 pub(crate) const JSON: u8 = b'J';
 /// Kinds of a message, and of one that a snapshot begins with.
 pub(crate) const DATA: u8 = b'D';
-const SNAPSHOT: u8 = b'S';
+pub(crate) const SNAPSHOT: u8 = b'S';
 const PUBLISH: u8 = b'P';
 /// Kind of a sign of life.
 pub(crate) const HEARTBEAT: u8 = b'H';

@@ -3,7 +3,7 @@
 //! Contract: [`Walk::feed`] takes the bytes as they come and tells the same events for all; what is to be answered to them is
 //! asked of the same walker, since it depends on the way of speaking too.
 
-use super::{http, nats, tcp};
+use super::{http, nats, tcp, udp};
 use crate::frame;
 use crate::walker::{Event, Violation, Walker};
 
@@ -12,6 +12,8 @@ use crate::walker::{Event, Violation, Walker};
 pub(crate) enum Wire {
     WebSocket,
     Tcp,
+    /// Datagrams under a lease.
+    Udp,
     Nats,
     /// The answers to requests.
     Http,
@@ -22,6 +24,7 @@ pub(crate) enum Wire {
 pub(crate) enum Walk {
     WebSocket(Walker),
     Tcp(tcp::Walker),
+    Udp(udp::Walker),
     Nats(nats::Walker),
     Http(http::Walker),
 }
@@ -32,16 +35,18 @@ impl Walk {
         match wire {
             Wire::WebSocket => Self::WebSocket(Walker::default()),
             Wire::Tcp => Self::Tcp(tcp::Walker::default()),
+            Wire::Udp => Self::Udp(udp::Walker::default()),
             Wire::Nats => Self::Nats(nats::Walker::default()),
             Wire::Http => Self::Http(http::Walker::default()),
         }
     }
 
-    /// Takes the next bytes, all of them, unless they break the protocol.
+    /// Takes the next bytes, all of them, unless they break the protocol; of datagrams one at a time.
     pub(crate) fn feed(&mut self, bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), Violation> {
         match self {
             Self::WebSocket(walker) => walker.feed(bytes, on),
             Self::Tcp(walker) => walker.feed(bytes, on),
+            Self::Udp(walker) => walker.feed(bytes, on),
             Self::Nats(walker) => walker.feed(bytes, on),
             Self::Http(walker) => walker.feed(bytes, on),
         }
@@ -53,7 +58,7 @@ impl Walk {
             Self::WebSocket(_) => frame::push_pong(out, payload),
             Self::Tcp(_) => tcp::push_frame(out, tcp::HEARTBEAT, &[]),
             Self::Nats(_) => out.extend_from_slice(nats::PONG),
-            Self::Http(_) => {}
+            Self::Udp(_) | Self::Http(_) => {}
         }
     }
 

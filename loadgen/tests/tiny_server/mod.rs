@@ -3,8 +3,9 @@
 //! Contract: it listens on a free port of loopback and ends when it is dropped. Subscribers are numbered in the order in
 //! which their handshakes came, and are subscribed before their 101 is written; on `/ws` they subscribe, unsubscribe and list by
 //! operations instead, and each subscription is a number. All connections are pinged once at the start. On another port it does
-//! the same over length-prefixed TCP, where everybody operates and may publish.
+//! the same over length-prefixed TCP, where everybody operates and may publish, and on a third by datagram.
 
+mod datagrams;
 mod frames;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -42,6 +43,8 @@ pub(crate) struct TinyServer {
     pub(crate) address: SocketAddr,
     /// Where it takes frames.
     tcp: SocketAddr,
+    /// And datagrams.
+    udp: SocketAddr,
     pongs: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -59,6 +62,8 @@ impl TinyServer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let frames = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let socket = runtime.block_on(UdpSocket::bind(("127.0.0.1", 0))).unwrap();
+        let udp = socket.local_addr().unwrap();
         let (address, tcp) = (listener.local_addr().unwrap(), frames.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let pongs = Arc::new(AtomicUsize::new(0));
@@ -69,17 +74,22 @@ impl TinyServer {
                 tokio::spawn(run_hub(commands, mischief.clone()));
                 tokio::select! {
                     () = accept(listener, hub.clone(), mischief, Arc::clone(&count)) => {}
-                    () = frames::accept(frames, hub, count) => {}
+                    () = frames::accept(frames, hub.clone(), count) => {}
+                    () = datagrams::listen(socket, hub) => {}
                     _ = stopped => {}
                 }
             });
         });
-        Self { address, tcp, pongs, stop: Some(stop), thread: Some(thread) }
+        Self { address, tcp, udp, pongs, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Its URL for `ws` or `tcp`.
+    /// Its URL for `ws`, `tcp` or `udp`.
     pub(crate) fn url(&self, wire: &str) -> String {
-        let address = if wire == "tcp" { self.tcp } else { self.address };
+        let address = match wire {
+            "tcp" => self.tcp,
+            "udp" => self.udp,
+            _ => self.address,
+        };
         format!("{wire}://{address}")
     }
 

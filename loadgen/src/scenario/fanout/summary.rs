@@ -4,6 +4,7 @@
 
 use super::{Amount, Fanout, Tempo};
 use crate::curve::curve_ms;
+use crate::lease;
 use crate::measure::{Window, seconds_between};
 use crate::publisher::Published;
 use crate::report::{Latency, Report};
@@ -59,6 +60,9 @@ impl Fanout {
             duplicates: harvest.account.duplicates,
             reordered: harvest.account.reordered,
             missing: harvest.missing,
+            receive_buffer_bytes: target
+                .may_lose()
+                .then(|| lease::receive_buffer_bytes().unwrap_or_default()),
             unstamped: harvest.unstamped,
             astray: harvest.astray,
             closed: harvest.endings.values().sum(),
