@@ -86,6 +86,9 @@ pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
     if let Some(counts) = &report.server_counts {
         row("server counts delivered", thousands(counts.delivered));
         row("abandoned", thousands(counts.abandoned));
+        if counts.skipped > 0 {
+            row("left out by the server", thousands(counts.skipped));
+        }
         row("frames per write", or_dash(counts.frames_per_write.map(|frames| format!("{frames:.2}"))));
     }
     if let Some(slow) = &report.slow {
