@@ -1,13 +1,14 @@
 //! Proves: what a client that does not read for a while, or not as fast as is published, gets of each class once it
 //! reads again, and that one that keeps up gets every message of every class.
-//! Method: over real sockets, with more bytes than the kernel holds; each message carries its number.
+//! Method: over real sockets of both streams, with more bytes than the kernel holds; each message carries its number.
 
 // A failed step is a failed test.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{CLOSE, Frame, RawClient, TEXT, TestServer, within};
+use common::any::{AnyClient, Came, Wire};
+use common::{CLOSE, RawClient, TEXT, TestServer, within};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +18,10 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-const COUNT: u64 = 1_500;
+/// What can be behind a full socket.
+const STREAMS: [Wire; 2] = [Wire::WebSocket, Wire::Tcp];
+/// More than half as much again as any socket takes of an idle reader: 2.3 MB were seen on Linux.
+const COUNT: u64 = 2_000;
 const MESSAGE_BYTES: usize = 2 << 10;
 /// Messages published beyond those that the one who keeps up has read: any socket holds as many.
 const AHEAD: u64 = 48;
@@ -78,18 +82,13 @@ async fn publish_at_rate(
     start.elapsed()
 }
 
-/// What a frame says to one whose messages carry their numbers; `None` where that is only that it is behind.
-fn understood(frame: Frame) -> Option<Got> {
-    assert_ne!(frame.opcode(), CLOSE, "closed: {}", String::from_utf8_lossy(&frame.payload));
-    if frame.opcode() != TEXT {
-        return None;
-    }
-    let text = String::from_utf8(frame.payload).unwrap();
-    if !text.starts_with('{') {
-        assert_eq!(text.len(), MESSAGE_BYTES);
-        return Some(Got::Message(text.parse().unwrap()));
-    }
-    let event: Value = serde_json::from_str(&text).unwrap();
+fn numbered(text: &str) -> Got {
+    assert_eq!(text.len(), MESSAGE_BYTES);
+    Got::Message(text.parse().unwrap())
+}
+
+/// What an event says; `None` where that is only that it is behind.
+fn told(event: &Value) -> Option<Got> {
     let number = |name: &str| event[name].as_u64().unwrap();
     match event["event"].as_str().unwrap() {
         "slow" => None,
@@ -101,13 +100,29 @@ fn understood(frame: Frame) -> Option<Got> {
     }
 }
 
-async fn next(client: &mut RawClient) -> Option<Got> {
-    understood(within("the next frame", client.next_frame()).await.expect("not the end"))
+async fn next(client: &mut AnyClient) -> Option<Got> {
+    match client.next("the next message or event").await {
+        Came::Message { payload, .. } => Some(numbered(payload.as_str().unwrap())),
+        Came::Said(event) => told(&event),
+        Came::Close(code, reason) => panic!("closed: {code} {reason}"),
+    }
+}
+
+/// The same for one whose socket has a small buffer.
+async fn next_raw(client: &mut RawClient) -> Option<Got> {
+    let frame = within("the next frame", client.next_frame()).await.expect("not the end");
+    assert_ne!(frame.opcode(), CLOSE, "closed: {}", String::from_utf8_lossy(&frame.payload));
+    let text = String::from_utf8(frame.payload).unwrap();
+    match (frame.first & 0x0F, text.starts_with('{')) {
+        (TEXT, false) => Some(numbered(&text)),
+        (TEXT, true) => told(&serde_json::from_str(&text).unwrap()),
+        _ => None,
+    }
 }
 
 /// Reads up to the message `last`, or up to `caught_up` where that is to follow; tells how far it is.
 async fn read(
-    mut client: RawClient,
+    mut client: AnyClient,
     last: u64,
     until_caught_up: bool,
     progress: watch::Sender<u64>,
@@ -136,11 +151,17 @@ fn assert_has_all(got: &[Got], count: u64) {
     );
 }
 
+async fn subscribed(server: &TestServer, wire: Wire) -> AnyClient {
+    let mut client = AnyClient::connect(server, wire).await;
+    client.subscribe(&["t"]).await;
+    client
+}
+
 /// What one who does not read until everything is published gets; one who reads gets it all meanwhile.
-async fn run(server: &TestServer, class: Class) -> Vec<Got> {
-    let slow = server.raw_upgraded("/ws/t").await;
+async fn run(server: &TestServer, class: Class, wire: Wire) -> Vec<Got> {
+    let slow = subscribed(server, wire).await;
     let (progress, is_read) = watch::channel(0);
-    let healthy = tokio::spawn(read(server.raw_upgraded("/ws/t").await, COUNT, false, progress));
+    let healthy = tokio::spawn(read(subscribed(server, wire).await, COUNT, false, progress));
     publish(server, is_read).await;
     assert_has_all(&healthy.await.unwrap(), COUNT);
     let got = read(slow, COUNT, class == Class::State, watch::channel(0).0).await;
@@ -155,9 +176,15 @@ async fn run(server: &TestServer, class: Class) -> Vec<Got> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_state_the_newest_comes_and_what_was_replaced_is_counted() {
+    for wire in STREAMS {
+        newest_of_state(wire).await;
+    }
+}
+
+async fn newest_of_state(wire: Wire) {
     let server = server(Class::State);
     let (mut last, mut missing, mut told) = (0, 0, 0);
-    for got in run(&server, Class::State).await {
+    for got in run(&server, Class::State, wire).await {
         match got {
             Got::Message(number) => {
                 assert!(number > last, "{number} after {last}");
@@ -169,7 +196,7 @@ async fn of_state_the_newest_comes_and_what_was_replaced_is_counted() {
         }
     }
     assert_eq!((last, told), (COUNT, missing));
-    assert!(missing > COUNT / 2, "the socket took {} of {COUNT}: nothing was shown", COUNT - missing);
+    assert!(missing > COUNT / 4, "the socket took {} of {COUNT}: nothing was shown", COUNT - missing);
     server.shutdown().await;
 }
 
@@ -217,7 +244,7 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
     assert_eq!(slow.upgrade("/ws/t").await.status, 101);
     let address = slow.stream.local_addr().unwrap();
     let (progress, is_read) = watch::channel(0);
-    let healthy = tokio::spawn(read(server.raw_upgraded("/ws/t").await, TOTAL, false, progress));
+    let healthy = tokio::spawn(read(subscribed(&server, Wire::WebSocket).await, TOTAL, false, progress));
 
     let reading = async {
         let (mut numbers, mut told, mut stops) = (Vec::new(), 0, Vec::new());
@@ -227,7 +254,7 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
                 stops.push(stopped(&server, address, &is_read).await);
             }
             pace.tick().await;
-            match next(&mut slow).await {
+            match next_raw(&mut slow).await {
                 Some(Got::Message(number)) => numbers.push(number),
                 Some(Got::CaughtUp { conflated }) => told += conflated,
                 other => panic!("of state only what is newer comes, not {other:?}"),
@@ -253,9 +280,15 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_best_effort_the_oldest_are_skipped_and_the_gap_names_them() {
+    for wire in STREAMS {
+        gaps_of_best_effort(wire).await;
+    }
+}
+
+async fn gaps_of_best_effort(wire: Wire) {
     let server = server(Class::BestEffort);
     let (mut last, mut skipped) = (0, 0);
-    for got in run(&server, Class::BestEffort).await {
+    for got in run(&server, Class::BestEffort, wire).await {
         match got {
             Got::Message(number) => {
                 assert_eq!(number, last + 1);
@@ -270,15 +303,21 @@ async fn of_best_effort_the_oldest_are_skipped_and_the_gap_names_them() {
         }
     }
     assert_eq!(server.metric("stentor_skipped_total", &[]).await, skipped as f64);
-    assert!(skipped > COUNT / 2, "{skipped} of {COUNT} were skipped: nothing was shown");
+    assert!(skipped > COUNT / 4, "{skipped} of {COUNT} were skipped: nothing was shown");
     server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delta_subscriber_that_fell_behind_starts_again_from_an_image() {
+    for wire in STREAMS {
+        images_of_delta(wire).await;
+    }
+}
+
+async fn images_of_delta(wire: Wire) {
     let server = server(Class::Delta);
     let (mut last, mut starts, mut may_start) = (0, 0, false);
-    for got in run(&server, Class::Delta).await {
+    for got in run(&server, Class::Delta, wire).await {
         match got {
             Got::Message(number) if may_start && number != last + 1 => {
                 assert_eq!(number % IMAGE_EVERY, 1, "{number} is no image");

@@ -1,4 +1,5 @@
-//! Proves: operations are answered as the protocol says, each dialect in its own words, on the same socket.
+//! Proves: operations are answered as the protocol says, each dialect in its own words, on the same socket. What holds
+//! on every wire is in `matrix.rs`.
 //! Method: a server in this process, clients that compare whole answers; where an order is promised, publishers
 //! keep publishing while it is tested.
 
@@ -7,7 +8,7 @@ mod common;
 use common::{Client, TestServer};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every kind of id, each of which must come back as it went.
 fn ids() -> Vec<Value> {
@@ -35,44 +36,6 @@ async fn ask_with_id(client: &mut Client, mut operation: Value, id: Option<Value
         None => assert!(answer.get("id").is_none_or(Value::is_null), "{operation} -> {answer}"),
     }
     answer
-}
-
-/// Proves: each operation is acked once, with its own name and the id as it came, or without one.
-#[tokio::test]
-async fn acks_carry_the_operation_and_the_id_as_it_came() {
-    let server = TestServer::start();
-    let mut client = server.connect("/ws").await;
-    for id in ids().into_iter().map(Some).chain([None]) {
-        let subscribe = json!({"op": "subscribe", "args": ["a", "b"]});
-        let ack = ask_with_id(&mut client, subscribe, id.clone()).await;
-        assert_eq!(
-            (&ack["event"], &ack["op"], &ack["err"]),
-            (&json!("ack"), &json!("subscribe"), &json!([]))
-        );
-        for (at, topic) in ["a", "b"].into_iter().enumerate() {
-            let one = &ack["ok"][at];
-            assert_eq!(
-                (&one["topic"], &one["class"], &one["seq"]),
-                (&json!(topic), &json!("event"), &json!(0))
-            );
-            assert!(one["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{ack}");
-            assert!(one.get("recovered").is_none(), "nothing was to be resumed: {ack}");
-        }
-        assert_eq!(ack["ok"].as_array().unwrap().len(), 2);
-
-        let list = ask_with_id(&mut client, json!({"op": "list"}), id.clone()).await;
-        assert_eq!((&list["event"], &list["op"]), (&json!("ack"), &json!("list")));
-        assert_eq!(topics(&list), ["a", "b"]);
-
-        let unsubscribe = json!({"op": "unsubscribe", "args": ["b", "a"]});
-        let ack = ask_with_id(&mut client, unsubscribe, id.clone()).await;
-        assert_eq!((&ack["event"], &ack["op"]), (&json!("ack"), &json!("unsubscribe")));
-        let list = ask_with_id(&mut client, json!({"op": "list"}), id.clone()).await;
-        assert_eq!(list["ok"], json!([]));
-
-        let pong = ask_with_id(&mut client, json!({"op": "ping"}), id.clone()).await;
-        assert_eq!(pong["event"], "pong", "{pong}");
-    }
 }
 
 /// The topics an ack grants, sorted.
@@ -148,91 +111,6 @@ async fn a_publisher_hears_himself_where_he_listens() {
     client.expect_only(&server, &[]).await;
 }
 
-/// Proves: a subscribe that is bad in part grants the rest, and says which and why.
-#[tokio::test]
-async fn a_partly_bad_subscribe_grants_the_rest() {
-    let server = TestServer::start();
-    let mut client = server.connect("/ws").await;
-    let args = json!(["good", "", "has space", {"topic": "fine"}, "$client.other", "x".repeat(201)]);
-    let ack = client.ask(json!({"op": "subscribe", "id": 7, "args": args})).await;
-    assert_eq!((&ack["event"], &ack["id"]), (&json!("ack"), &json!(7)), "{ack}");
-    assert_eq!(topics(&ack), ["fine", "good"]);
-    let refused: Vec<_> =
-        ack["err"].as_array().unwrap().iter().map(|one| one["topic"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(refused.len(), 4, "{ack}");
-    for name in ["", "has space", "$client.other"] {
-        assert!(refused.iter().any(|one| one == name), "{name:?} in {ack}");
-    }
-    for one in ack["err"].as_array().unwrap() {
-        assert!(one["code"].is_string() && one["message"].is_string(), "{one}");
-    }
-    server.publish("fine", "1").await;
-    server.publish("good", "2").await;
-    client.expect_only(&server, &["1", "2"]).await;
-}
-
-/// Proves: an ack comes before its topic's first message, its sequence is the head at that moment, and what
-/// follows begins right behind it: no gap and no duplicate, however fast others publish meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ack_names_the_head_and_the_next_message_follows_it() {
-    let server = TestServer::start();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let flood = tokio::spawn({
-        let (publisher, is_over) = (server.publisher(), is_over.clone());
-        async move {
-            while !is_over.load(Ordering::Relaxed) {
-                publisher.publish_and_wait("flood", "0").await.expect("a running server");
-            }
-        }
-    });
-    let mut client = server.connect("/stream?streams=other&seq=1").await;
-    for round in 0..40 {
-        let ack = client.subscribe(&["flood"]).await;
-        let mut head = ack["ok"][0]["seq"].as_u64().unwrap();
-        for _ in 0..20 {
-            let envelope = client.next_json("the next of the flood").await;
-            assert_eq!(envelope["stream"], "flood", "round {round}: {envelope}");
-            assert_eq!(envelope["seq"], head + 1, "round {round}");
-            head += 1;
-        }
-        // Until the ack messages may come, behind it none.
-        client.send_json(json!({"op": "unsubscribe", "args": ["flood"]})).await;
-        loop {
-            let message = client.next_json("the ack of leaving").await;
-            if message["event"] == "ack" {
-                break;
-            }
-            assert_eq!(message["seq"], head + 1, "round {round}");
-            head += 1;
-        }
-    }
-    is_over.store(true, Ordering::Relaxed);
-    flood.await.unwrap();
-    let list = client.ask(json!({"op": "list"})).await;
-    assert_eq!(topics(&list), ["other"]);
-}
-
-/// Proves: behind the ack of an unsubscribe nothing of the topic comes, and other topics go on; leaving what one
-/// never had is no error.
-#[tokio::test]
-async fn nothing_follows_the_ack_of_an_unsubscribe() {
-    let server = TestServer::start();
-    let mut client = server.connect("/ws").await;
-    client.subscribe(&["a", "b"]).await;
-    server.publish("a", "1").await;
-    assert_eq!(client.next_text("a message of a").await, "1");
-    let ack = client.ask(json!({"op": "unsubscribe", "args": ["a", "never.had"]})).await;
-    assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
-    server.publish("a", "2").await;
-    server.publish("b", "3").await;
-    client.expect_only(&server, &["3"]).await;
-    // And back again.
-    let ack = client.subscribe(&["a"]).await;
-    assert_eq!(ack["ok"][0]["seq"], 2, "{ack}");
-    server.publish("a", "4").await;
-    client.expect_only(&server, &["4"]).await;
-}
-
 /// Proves: subscriptions in the URL are not acked, can be listed, and can be left.
 #[tokio::test]
 async fn subscriptions_of_the_url_are_not_acked_but_are_listed_and_left() {
@@ -264,62 +142,6 @@ async fn overlapping_subscriptions_get_a_message_once() {
     client.ask(json!({"op": "unsubscribe", "args": ["t"]})).await;
     server.publish("t", "3").await;
     client.expect_only(&server, &[]).await;
-}
-
-/// Subscribes with a place to resume from; returns what the ack says of the topic.
-async fn resume(client: &mut Client, epoch: &str, seq: u64) -> Value {
-    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
-    let ack = client.ask(json!({"op": "subscribe", "args": [since]})).await;
-    assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
-    ack["ok"][0].clone()
-}
-
-/// Proves: `since` is answered honestly. At the head nothing was missed: recovered. Further back either all that
-/// follows is replayed, or it says that it cannot and why. Another epoch, or a sequence that has not been, cannot.
-#[tokio::test]
-async fn since_is_answered_honestly() {
-    for history_messages in [0, 1_000] {
-        since_is_answered_honestly_with(history_messages).await;
-    }
-}
-
-async fn since_is_answered_honestly_with(history_messages: usize) {
-    let server = TestServer::with(|settings| settings.limits.history_messages = history_messages);
-    for n in 1..=5 {
-        server.publish("t", n.to_string()).await;
-    }
-    let mut client = server.connect("/ws").await;
-    let ack = client.subscribe(&["t"]).await;
-    let epoch = ack["ok"][0]["epoch"].as_str().expect("an epoch").to_owned();
-    assert_eq!(ack["ok"][0]["seq"], 5);
-
-    let mut client = server.connect("/ws").await;
-    let at_the_head = resume(&mut client, &epoch, 5).await;
-    assert_eq!((&at_the_head["recovered"], &at_the_head["seq"]), (&json!(true), &json!(5)), "{at_the_head}");
-    client.expect_only(&server, &[]).await;
-
-    let mut client = server.connect("/ws").await;
-    let behind = resume(&mut client, &epoch, 3).await;
-    assert_eq!((&behind["epoch"], &behind["seq"]), (&json!(epoch), &json!(5)), "{behind}");
-    if history_messages > 0 {
-        assert_eq!(behind["recovered"], true, "{behind}");
-        client.expect_only(&server, &["4", "5"]).await;
-    } else {
-        assert_says_why(&behind);
-        client.expect_only(&server, &[]).await;
-    }
-
-    for (epoch, seq) in
-        [("zzz", 5), ("zzz", 3), ("", 5), ("not an epoch!", 5), (&epoch, 6), (&epoch, u64::MAX)]
-    {
-        let mut client = server.connect("/ws").await;
-        assert_says_why(&resume(&mut client, epoch, seq).await);
-    }
-}
-
-fn assert_says_why(granted: &Value) {
-    assert_eq!(granted["recovered"], false, "{granted}");
-    assert!(granted["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{granted}");
 }
 
 /// Proves: heartbeats come to who asked for them, with the head of each topic, and to nobody else.

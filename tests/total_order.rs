@@ -1,13 +1,14 @@
-//! Proves: every subscriber of a topic sees its messages in one order, the topic's sequence, on every shard,
-//! whoever publishes and however small the queues between the threads are.
-//! Method: two publishers over WebSocket and two over HTTP at once; subscribers on both shards; what each saw is
-//! compared, and the combined envelope's `seq` must count from 1 without a hole.
+//! Proves: every subscriber of a topic sees its messages in one order, the topic's sequence, on every shard and over
+//! every stream, whoever publishes and however small the queues between the threads are.
+//! Method: two publishers over WebSocket and two over HTTP at once; subscribers on both shards, half of them over TCP;
+//! what each saw is compared, and its `seq` must count from 1 without a hole.
 
 // A failed step is a failed test, and tests time what they wait for.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 
+use common::any::{AnyClient, Came, Wire};
 use common::{TestServer, within};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -19,14 +20,16 @@ const SUBSCRIBERS: usize = 6;
 
 async fn everyone_sees_one_order(server: TestServer) {
     let mut subscribers = JoinSet::new();
-    for _ in 0..SUBSCRIBERS {
-        let mut client = server.connect("/stream?streams=t&seq=1").await;
+    for wire in [Wire::WebSocket, Wire::Tcp].repeat(SUBSCRIBERS / 2) {
+        let mut client = AnyClient::connect(&server, wire).await;
+        client.subscribe(&["t"]).await;
         subscribers.spawn(async move {
             let mut seen = Vec::new();
-            for seq in 1..=PUBLISHERS * EACH {
-                let message = client.next_json("the next of the total order").await;
-                assert_eq!(message["seq"], seq as u64, "a hole, a repeat or a swap");
-                seen.push(message["data"].clone());
+            for expected in 1..=(PUBLISHERS * EACH) as u64 {
+                match client.next("the next of the total order").await {
+                    Came::Message { seq, payload, .. } if seq == expected => seen.push(payload),
+                    other => panic!("a hole, a repeat or a swap: {other:?} is not {expected}"),
+                }
             }
             seen
         });

@@ -8,6 +8,7 @@
 // A failed helper is a failed test.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod any;
 pub(crate) mod process;
 pub(crate) mod tcp;
 pub(crate) mod udp;
