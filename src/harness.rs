@@ -9,7 +9,7 @@ pub use routing::Routing;
 
 use crate::clock::Moment;
 use crate::ids::Slot;
-use crate::limits::Limits;
+use crate::limits::{Limits, TICK_SLOTS_PER_YIELD};
 use crate::message::{Encoding, Payload};
 use crate::protocol::operation::Wish;
 use crate::protocol::reply::Tag;
@@ -111,6 +111,14 @@ impl InProcess {
         while !self.shard.sweep(usize::MAX, START.moment, &mut self.sink) {}
         self.shard.end_sweep();
         self.paid()
+    }
+
+    /// What is done once a second for all connections.
+    pub fn tick(&mut self) {
+        let mut next = Some(0);
+        while let Some(slot) = next {
+            next = self.shard.tick(slot, TICK_SLOTS_PER_YIELD, START.moment, &mut self.sink);
+        }
     }
 
     /// Makes every socket full, or takes that back.

@@ -83,6 +83,7 @@ pub(crate) struct ConnectionLine {
     pub(crate) queued_frames: usize,
     pub(crate) queued_bytes: usize,
     pub(crate) stalled_ms: u64,
+    pub(crate) silent_s: u32,
     pub(crate) age_s: u64,
 }
 
@@ -123,6 +124,7 @@ impl ConnectionLine {
             queued_frames: report.queued_frames,
             queued_bytes: report.queued_bytes,
             stalled_ms: millis(report.stalled),
+            silent_s: report.silent_s,
             age_s: report.age.as_secs(),
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct ConnectionReport {
     pub(crate) queued_bytes: usize,
     /// Since the socket last took a byte, while it is full.
     pub(crate) stalled: Duration,
+    /// Since the last sign of life.
+    pub(crate) silent_s: u32,
     pub(crate) age: Duration,
 }
 
@@ -240,6 +242,7 @@ impl Shard {
                 queued_frames: queue.map_or(0, |queue| queue.frames()),
                 queued_bytes: queue.map_or(0, |queue| queue.bytes()),
                 stalled: queue.map_or(Duration::ZERO, |queue| now.since(queue.progress)),
+                silent_s: now.secs().saturating_sub(hot.heard_s),
                 age: now.since(writer.opened),
             }
         })

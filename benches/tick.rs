@@ -1,0 +1,25 @@
+//! What does it cost to look after connections that say nothing, once a second?
+//!
+//! A shard has no timer for a connection: it walks sixteen bytes of each. Figures: one walk over all of them.
+
+#[path = "common/load.rs"]
+mod load;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use stentor::harness::InProcess;
+
+fn tick(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tick");
+    load::pace(&mut group);
+    for connections in [10_000, 100_000, 1_000_000] {
+        let mut wired = InProcess::new(connections, &[]);
+        group.throughput(Throughput::Elements(connections as u64));
+        group.bench_function(BenchmarkId::new("stentor", connections), |bencher| {
+            bencher.iter(|| wired.tick())
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, tick);
+criterion_main!(benches);
