@@ -58,6 +58,7 @@
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
 //! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).
 
+pub mod client;
 pub mod clock;
 pub mod config;
 mod door;

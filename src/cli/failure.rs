@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use stentor::client::ClientError;
 
 /// Why a command ended, as the person who typed it should read it.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +40,13 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        if matches!(error, ClientError::Usage(_)) { Self::usage(message) } else { Self::run(message) }
+    }
+}
 
 /// What the server refused of what was published, which it says message by message and without closing.
 #[derive(Default, Debug)]

@@ -1,8 +1,7 @@
 //! The command line: what was typed becomes one call. A command a file.
 
-mod address;
 mod check;
-mod client;
+mod conversation;
 mod demo;
 mod failure;
 mod feed;

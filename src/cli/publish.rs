@@ -1,21 +1,21 @@
 //! `stentor pub`: publishes one message, or each line of standard input, to one topic.
 //!
 //! Contract: exit code 0 means that the server took every message: the connection was closed in order (see
-//! [`client`](super::client)) and nothing was refused. UTF-8 goes as text, anything else as binary. A line ends with `\n` or
+//! `stentor::client::open`) and nothing was refused. UTF-8 goes as text, anything else as binary. A line ends with `\n` or
 //! `\r\n`, which are not part of the message; an empty line is an empty message. Standard input is read by a thread of its
 //! own, so that a prompt nobody types at does not keep the command from noticing that the server went away.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::pin::pin;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use stentor::client::{self, Purpose, Sender};
+use stentor::ids::Epoch;
+use stentor::{Class, Payload, PublishOptions};
 use tokio::sync::mpsc;
 
-use super::client::{self, Message, Sender, ServerArgs};
+use super::conversation::{ServerArgs, converse};
 use super::failure::{Failure, Refusals, remark};
 
-/// What a path segment need not escape (RFC 3986, unreserved).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Lines read ahead of the connection.
 const LINES_AHEAD: usize = 1024;
 
@@ -29,8 +29,8 @@ pub(crate) struct PubArgs {
     data: Option<String>,
 
     /// The topic's class, if these messages begin it: event, state, delta or best-effort
-    #[arg(long, value_name = "CLASS")]
-    class: Option<String>,
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    class: Option<Class>,
 
     /// Mark each message as image: by itself all that a new subscriber needs
     #[arg(long)]
@@ -42,24 +42,15 @@ pub(crate) struct PubArgs {
 
     /// The history these messages belong to; one after the topic's begins anew
     #[arg(long, value_name = "EPOCH")]
-    epoch: Option<String>,
+    epoch: Option<Epoch>,
 
     #[command(flatten)]
     server: ServerArgs,
 }
 
-impl PubArgs {
-    /// What to open on the server.
-    fn path(&self) -> String {
-        let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
-        let class = self.class.as_ref().map(|class| format!("class={}", escaped(class)));
-        let image = self.image.then(|| "image=1".to_owned());
-        let seq = self.seq.map(|seq| format!("seq={seq}"));
-        let epoch = self.epoch.as_ref().map(|epoch| format!("epoch={}", escaped(epoch)));
-        let query: Vec<_> = [class, image, seq, epoch].into_iter().flatten().collect();
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("/publish/{}{mark}{}", escaped(&self.topic), query.join("&"))
-    }
+fn class(name: &str) -> Result<Class, &'static str> {
+    let classes = [Class::Event, Class::State, Class::Delta, Class::BestEffort];
+    classes.into_iter().find(|class| class.as_str() == name).ok_or("give event, state, delta or best-effort")
 }
 
 /// Runs the command until everything is published or Ctrl-C ends it.
@@ -67,7 +58,9 @@ pub(crate) async fn run(args: PubArgs) -> Result<(), Failure> {
     if args.topic.is_empty() {
         return Err(Failure::usage("the topic is empty; name one, for example chat.lobby"));
     }
-    let (sender, receiver) = client::connect(&args.server.url, &args.path()).await?;
+    let options = PublishOptions { class: args.class, image: args.image, seq: args.seq, epoch: args.epoch };
+    let to = Purpose::PublishTo { topic: &args.topic, options: &options };
+    let (sender, receiver) = client::open(&args.server.url, to).await?;
     let messages = match args.data.filter(|data| data != "-") {
         Some(data) => one(data).await,
         None => {
@@ -78,7 +71,10 @@ pub(crate) async fn run(args: PubArgs) -> Result<(), Failure> {
         }
     };
     let mut refusals = Refusals::default();
-    let sent = receiver.converse(publish(sender, messages), |text| refusals.hear(text, remark)).await?;
+    let sent = converse(receiver, publish(sender, &args.topic, options, messages), |text| {
+        refusals.hear(text, remark)
+    })
+    .await?;
     remark(&format!("published {} to {}", count(refusals.accepted(sent)), args.topic));
     refusals.outcome(sent)
 }
@@ -90,7 +86,9 @@ fn count(messages: u64) -> String {
 /// Sends what comes until there is no more, and closes. Returns how many were sent.
 async fn publish(
     mut sender: Sender,
-    mut messages: mpsc::Receiver<io::Result<Message>>,
+    topic: &str,
+    mut options: PublishOptions,
+    mut messages: mpsc::Receiver<io::Result<Payload>>,
 ) -> Result<u64, Failure> {
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut sent = 0;
@@ -110,7 +108,7 @@ async fn publish(
             Some(Ok(message)) => tokio::select! {
                 biased;
                 _ = &mut interrupt => break,
-                fed = sender.feed(message) => fed?,
+                fed = sender.publish(topic, &message, &options) => fed?,
             },
             Some(Err(error)) => {
                 broken = Some(Failure::run(format!(
@@ -122,20 +120,21 @@ async fn publish(
             None => break,
         }
         sent += 1;
+        options.seq = options.seq.map(|seq| seq.saturating_add(1));
     }
     sender.close().await?;
     broken.map_or(Ok(sent), Err)
 }
 
-async fn one(data: String) -> mpsc::Receiver<io::Result<Message>> {
+async fn one(data: String) -> mpsc::Receiver<io::Result<Payload>> {
     let (sender, messages) = mpsc::channel(1);
     // There is room for one, and the receiver is here.
-    let _ = sender.send(Ok(Message::text(data))).await;
+    let _ = sender.send(Ok(Payload::text(data))).await;
     messages
 }
 
 /// The lines of `input`, read by a thread that ends with it, or when nobody wants more.
-fn lines(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<Message>> {
+fn lines(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<Payload>> {
     let (sender, messages) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
         loop {
@@ -154,17 +153,14 @@ fn lines(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<
     messages
 }
 
-fn message(mut line: Vec<u8>) -> Message {
+fn message(mut line: Vec<u8>) -> Payload {
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
             line.pop();
         }
     }
-    match String::from_utf8(line) {
-        Ok(text) => Message::text(text),
-        Err(error) => Message::binary(error.into_bytes()),
-    }
+    Payload::sniff(line)
 }
 
 #[cfg(test)]
@@ -173,23 +169,24 @@ mod tests {
     use futures_util::{SinkExt, StreamExt};
     use tokio::net::TcpListener;
     use tokio_tungstenite::accept_hdr_async;
+    use tokio_tungstenite::tungstenite::Message;
     use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-    fn read(input: &'static [u8]) -> Vec<Message> {
+    fn read(input: &'static [u8]) -> Vec<Payload> {
         let mut messages = lines(input);
         std::iter::from_fn(|| messages.blocking_recv()).map(Result::unwrap).collect()
     }
 
     #[test]
     fn a_line_is_a_message_without_its_end() {
-        let expected = ["a", "", "b c", "\r d"].map(Message::text);
+        let expected = ["a", "", "b c", "\r d"].map(Payload::from);
         assert_eq!(read(b"a\n\nb c\r\n\r d"), expected);
         assert_eq!(read(b""), []);
     }
 
     #[test]
     fn a_line_that_is_not_utf8_goes_as_binary() {
-        assert_eq!(read(b"\xff\x00\n\xc3\xa9\n"), [Message::binary(&b"\xff\0"[..]), Message::text("\u{e9}")]);
+        assert_eq!(read(b"\xff\x00\n\xc3\xa9\n"), [Payload::binary(&b"\xff\0"[..]), Payload::text("\u{e9}")]);
     }
 
     /// Runs the command against a server that answers each message with `answer`.
@@ -220,7 +217,7 @@ mod tests {
         let args = PubArgs {
             topic: "a/b@c \u{e9}".into(),
             data: Some("{\"x\":1}".into()),
-            class: Some("state".into()),
+            class: Some(Class::State),
             image: true,
             seq: Some(7),
             epoch: None,

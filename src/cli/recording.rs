@@ -9,8 +9,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use stentor::Payload;
 
 use super::failure::Failure;
 
@@ -28,17 +32,6 @@ pub(crate) struct Record {
     pub(crate) topic: String,
     /// What was published.
     pub(crate) payload: Payload,
-}
-
-/// What was published, in the form it is recorded in.
-#[derive(Debug)]
-pub(crate) enum Payload {
-    /// JSON, byte for byte.
-    Data(Box<RawValue>),
-    /// Text that is not JSON.
-    Text(String),
-    /// Any other bytes, still in base64.
-    Base64(String),
 }
 
 /// The messages of a recording, in the order of the file.
@@ -90,9 +83,13 @@ impl<R: BufRead> Recording<R> {
             return if aside { Ok(None) } else { Err(self.wrong("there is no \"topic\"")) };
         };
         let payload = match (line.data, line.text, line.base64) {
-            (Some(data), None, None) => Payload::Data(data.to_owned()),
-            (None, Some(text), None) => Payload::Text(text),
-            (None, None, Some(base64)) => Payload::Base64(base64),
+            (Some(data), None, None) => Payload::declared_json(Bytes::copy_from_slice(data.get().as_bytes()))
+                .map_err(|error| self.wrong(&error.to_string()))?,
+            (None, Some(text), None) => Payload::text(text),
+            (None, None, Some(base64)) => BASE64_STANDARD
+                .decode(base64)
+                .map(Payload::binary)
+                .map_err(|error| self.wrong(&format!("\"base64\" does not decode: {error}")))?,
             // Events of a topic name it too.
             (None, None, None) if line.event.is_some() => return Ok(None),
             _ => return Err(self.wrong("it needs one of \"data\", \"text\" and \"base64\"")),
@@ -159,6 +156,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stentor::PayloadKind;
 
     fn read(text: &str) -> Vec<Result<Record, Failure>> {
         Recording::new(text.as_bytes(), "r.ndjson").collect()
@@ -177,10 +175,11 @@ mod tests {
         let times: Vec<f64> = records.iter().map(|record| record.t).collect();
         assert_eq!(times, [0.0, 0.5, 1.0, 2.0]);
         assert_eq!(records[0].topic, "a b@c");
-        assert!(matches!(&records[0].payload, Payload::Data(raw) if raw.get() == data));
-        assert!(matches!(&records[1].payload, Payload::Data(raw) if raw.get() == "null"));
-        assert!(matches!(&records[2].payload, Payload::Text(text) if text == "x\ny"));
-        assert!(matches!(&records[3].payload, Payload::Base64(text) if text == "AP8="));
+        let payloads = [(PayloadKind::Json, data.as_bytes()), (PayloadKind::Json, b"null")];
+        let others = [(PayloadKind::Text, &b"x\ny"[..]), (PayloadKind::Binary, &[0, 0xFF])];
+        for (record, (kind, bytes)) in records.iter().zip(payloads.into_iter().chain(others)) {
+            assert_eq!((record.payload.kind(), &record.payload.bytes()[..]), (kind, bytes));
+        }
     }
 
     #[test]
@@ -191,6 +190,7 @@ mod tests {
             ("{\"t\":1,\"data\":1}", "topic"),
             ("{\"t\":1,\"topic\":\"a\"}", "data"),
             ("{\"t\":1,\"topic\":\"a\",\"data\":1,\"text\":\"\"}", "one of"),
+            ("{\"t\":1,\"topic\":\"a\",\"base64\":\"?\"}", "does not decode"),
             ("{\"t\":-1,\"topic\":\"a\",\"data\":1}", "seconds"),
             ("{\"t\":1e300,\"topic\":\"a\",\"data\":1}", "seconds"),
             ("{\"topic\":\"a\",\"data\":1}", "seconds"),

@@ -13,11 +13,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use stentor::PublishOptions;
+use stentor::client::{self, Purpose, Sender};
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{self, Message, Sender, ServerArgs};
+use super::conversation::{ServerArgs, converse};
 use super::failure::{Failure, Refusals, remark};
-use super::recording::{Payload, Record, Recording, line_count};
+use super::recording::{Record, Recording, line_count};
 
 /// Messages sent in one go at most, before the server's answers are looked at and the bar moves.
 const STRETCH: u64 = 256;
@@ -47,12 +49,12 @@ pub(crate) struct ReplayArgs {
 pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     // Opened before connecting: a wrong path is the likelier mistake, and the nearer one.
     let recording = Recording::open(&args.file)?;
-    let (sender, receiver) = client::connect(&args.server.url, "/ws").await?;
+    let (sender, receiver) = client::open(&args.server.url, Purpose::Publish).await?;
     let bar = bar(&args);
     let mut refusals = Refusals::default();
     let show = |line: &str| bar.suspend(|| remark(line));
     let replay = Replay { args: &args, sender, bar: &bar, tally: Tally::default() };
-    let ended = receiver.converse(replay.run(recording), |text| refusals.hear(text, show)).await;
+    let ended = converse(receiver, replay.run(recording), |text| refusals.hear(text, show)).await;
     bar.finish_and_clear();
     let tally = ended?;
     remark(&tally.summary());
@@ -192,7 +194,7 @@ impl Replay<'_> {
         self.bar.set_position(self.tally.sent);
         // Also after a bad line: what came before it is to be accepted.
         let closed = self.sender.close().await;
-        ended.and(closed).map(|()| self.tally)
+        ended.and(closed.map_err(Failure::from)).map(|()| self.tally)
     }
 
     async fn publish(
@@ -226,7 +228,7 @@ impl Replay<'_> {
             if let Speed::Times(times) = self.args.speed {
                 self.wait_until(start, Duration::from_secs_f64(due / times)).await?;
             }
-            self.sender.feed(Message::text(operation(&record))).await?;
+            self.sender.publish(&record.topic, &record.payload, &PublishOptions::default()).await?;
             self.tally.sent += 1;
             if self.tally.sent.is_multiple_of(STRETCH) {
                 self.bar.set_position(self.tally.sent);
@@ -253,32 +255,13 @@ impl Replay<'_> {
     }
 }
 
-/// The operation that publishes a record. Without an `id`, so that only refusals are answered.
-fn operation(record: &Record) -> String {
-    let topic = serde_json::Value::from(record.topic.as_str());
-    match &record.payload {
-        Payload::Data(data) => format!("{{\"op\":\"publish\",\"topic\":{topic},\"data\":{data}}}"),
-        Payload::Text(text) => {
-            format!(
-                "{{\"op\":\"publish\",\"topic\":{topic},\"text\":{}}}",
-                serde_json::Value::from(text.as_str())
-            )
-        }
-        Payload::Base64(text) => {
-            format!(
-                "{{\"op\":\"publish\",\"topic\":{topic},\"base64\":{}}}",
-                serde_json::Value::from(text.as_str())
-            )
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::{SinkExt, StreamExt};
     use tokio::net::TcpListener;
     use tokio_tungstenite::accept_async;
+    use tokio_tungstenite::tungstenite::Message;
 
     #[test]
     fn a_speed_is_a_factor_or_max() {

@@ -14,17 +14,15 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout};
+use stentor::client::{Client, ClientError, Event, Wish};
+use tokio::time::{Instant, timeout};
 
-use super::client::{self, Closed, Incoming, Message, Receiver, Sender, ServerArgs};
+use super::conversation::ServerArgs;
 use super::failure::{Failure, colour, remark};
-use super::printer::{Line, Mode, Printer, one_line};
+use super::printer::{Mode, Printer, one_line};
 
-/// How long the server may take to answer the subscription.
-const ACK_WAIT: Duration = Duration::from_secs(10);
-/// How long a command that ends waits for its close to be answered and its last lines to be written.
+/// How long a command that ends waits for its last lines to be written.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 /// Bytes gathered before they go to the printing thread though more is at hand.
 const BATCH_BYTES: usize = 64 << 10;
@@ -47,6 +45,14 @@ pub(crate) struct SubArgs {
     #[arg(long, value_name = "EPOCH:SEQ")]
     since: Vec<String>,
 
+    /// Come back when the connection is lost, and go on where it was; else that is the end
+    #[arg(long)]
+    reconnect: bool,
+
+    /// Where to fetch what udp:// loses: the same server, as tcp://HOST:PORT or ws://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    repair: Option<String>,
+
     /// Print payloads only, byte for byte, each followed by a newline
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -62,30 +68,33 @@ pub(crate) struct SubArgs {
 
 /// Runs the command until it ends by itself or Ctrl-C ends it.
 pub(crate) async fn run(args: SubArgs) -> Result<(), Failure> {
-    let operation = subscribe(&args.topics, &args.since)?;
+    let wishes = wishes(&args.topics, &args.since)?;
     let mode = match (args.raw, args.json) {
         (true, _) => Mode::Raw,
         (_, true) => Mode::Json,
         _ => Mode::Human { colour: colour(&io::stdout()) },
     };
-    let client = args.client.map(|id| format!("&client={}", utf8_percent_encode(&id, NON_ALPHANUMERIC)));
-    let path = format!("/stream?seq=1{}", client.unwrap_or_default());
-    let (mut sender, mut receiver) = client::connect(&args.server.url, &path).await?;
+    let mut builder = Client::builder(&args.server.url).reconnect(args.reconnect);
+    if let Some(id) = args.client {
+        builder = builder.identity(id);
+    }
+    if let Some(url) = args.repair {
+        builder = builder.repair(url);
+    }
+    let mut client = builder.connect().await?;
     let mut printer = Printer::new(io::stdout());
     let followed = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Ok(()),
-        followed = follow(&mut sender, &mut receiver, &operation, mode, args.count, &mut printer) => followed,
+        followed = follow(&mut client, wishes, mode, args.count, &mut printer) => followed,
     };
-    // Best effort: the outcome stands, and what still arrives is not wanted.
-    let _ = timeout(FAREWELL_WAIT, async { receiver.converse(async { sender.close().await }, |_| {}).await })
-        .await;
+    client.close().await;
     let printed = timeout(FAREWELL_WAIT, printer.finish()).await.unwrap_or(Ok(()));
     followed.and(printed)
 }
 
-/// The one operation this command sends.
-fn subscribe(topics: &[String], since: &[String]) -> Result<String, Failure> {
+/// What is subscribed to, and from where.
+fn wishes(topics: &[String], since: &[String]) -> Result<Vec<Wish>, Failure> {
     if !since.is_empty() && since.len() != topics.len() {
         return Err(Failure::usage(format!(
             "{} topics and {} times --since; give --since once per topic, in their order (--since= for none)",
@@ -94,68 +103,51 @@ fn subscribe(topics: &[String], since: &[String]) -> Result<String, Failure> {
         )));
     }
     let since = since.iter().map(String::as_str).chain(std::iter::repeat(""));
-    let args = topics.iter().zip(since).map(|(topic, since)| {
-        if since.is_empty() {
-            return Ok(json!(topic));
-        }
-        let position = since.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty());
-        let Some((epoch, Ok(seq))) = position.map(|(epoch, seq)| (epoch, seq.parse::<u64>())) else {
-            return Err(Failure::usage(format!(
-                "--since {since:?} is not a position; give EPOCH:SEQ, for example k3f9:88123, as the subscription was answered"
-            )));
-        };
-        Ok(json!({"topic": topic, "since": {"epoch": epoch, "seq": seq}}))
+    let wishes = topics.iter().zip(since).map(|(topic, since)| {
+        let place = (!since.is_empty()).then(|| since.parse()).transpose();
+        let place = place.map_err(|error| Failure::usage(format!("--since {since:?} is {error}")))?;
+        Ok(Wish { topic: topic.clone(), since: place })
     });
-    let args = args.collect::<Result<Vec<Value>, Failure>>()?;
-    Ok(json!({"op": "subscribe", "id": 1, "args": args}).to_string())
+    wishes.collect()
 }
 
 async fn follow(
-    sender: &mut Sender,
-    receiver: &mut Receiver,
-    operation: &str,
+    client: &mut Client,
+    wishes: Vec<Wish>,
     mode: Mode,
     count: Option<u64>,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    sender.feed(Message::text(operation)).await?;
-    sender.flush().await?;
-    let deadline = Instant::now() + ACK_WAIT;
+    if let Err(error) = client.subscribe(wishes).await {
+        while let Some(event) = client.received() {
+            record(client, &event, mode, printer);
+        }
+        return ended(error);
+    }
     let mut first = None;
     let mut left = count.unwrap_or(u64::MAX);
-    let mut acked = false;
     loop {
-        let incoming = match receiver.next().now_or_never() {
-            Some(incoming) => incoming?,
+        let event = match client.next().now_or_never() {
+            Some(event) => event,
             None => {
                 if !printer.flush().await {
                     return Ok(());
                 }
-                tokio::select! {
-                    biased;
-                    incoming = receiver.next() => incoming?,
-                    () = sleep_until(deadline), if !acked => {
-                        return Err(Failure::run("the server did not answer the subscription within 10 s; check the URL"));
-                    }
-                }
+                client.next().await
             }
         };
-        let text = match incoming {
-            Incoming::Text(text) => text,
-            Incoming::Closed(closed) => return ended(&closed),
-        };
-        let line = serde_json::from_str::<Line<'_>>(&text).unwrap_or_default();
-        if let Some(message) = line.message() {
-            let now = Instant::now();
-            let t = now - *first.get_or_insert(now);
-            mode.print(&mut printer.batch, t, message, &text);
-            left -= 1;
-        } else {
-            if mode == Mode::Json {
-                one_line(&mut printer.batch, &text);
-                printer.batch.push(b'\n');
+        match event {
+            Ok(Event::Message(message)) => {
+                let now = Instant::now();
+                let t = now - *first.get_or_insert(now);
+                mode.print(&mut printer.batch, t, &message);
+                left -= 1;
             }
-            acked |= answer(&text, mode)?;
+            Ok(event) => {
+                record(client, &event, mode, printer);
+                tell(client, &event, mode);
+            }
+            Err(error) => return ended(error),
         }
         if left == 0 || (printer.batch.len() >= BATCH_BYTES && !printer.flush().await) {
             return Ok(());
@@ -163,44 +155,62 @@ async fn follow(
     }
 }
 
-fn ended(closed: &Closed) -> Result<(), Failure> {
-    if !closed.is_normal() {
-        return Err(closed.failure());
+fn ended(error: ClientError) -> Result<(), Failure> {
+    match error {
+        ClientError::Closed { closed } if closed.is_normal() => {
+            remark(&format!("the server closed the connection: {closed}"));
+            Ok(())
+        }
+        error => Err(error.into()),
     }
-    remark(&format!("the server closed the connection: {closed}"));
-    Ok(())
 }
 
-/// Tells what the server said besides data. True exactly when it granted a part of the subscription at least.
-fn answer(text: &str, mode: Mode) -> Result<bool, Failure> {
-    let said: Value = serde_json::from_str(text).unwrap_or_default();
-    let ours = said["id"] == 1;
-    match said["event"].as_str() {
-        Some("ack") if ours => {
-            let refused = said["err"].as_array().map_or(&[][..], Vec::as_slice);
-            let refused: Vec<String> = refused.iter().map(refusal).collect();
-            let granted = said["ok"].as_array().map_or(&[][..], Vec::as_slice);
-            if granted.is_empty() {
-                let why = if refused.is_empty() { "no reason given".to_owned() } else { refused.join(", ") };
-                return Err(Failure::run(format!(
-                    "not subscribed: {why}; check the topics and what this client may read"
-                )));
-            }
-            refused.iter().for_each(|refused| remark(&format!("not subscribed: {refused}")));
+/// Puts the server's own words into a recording; where the client says something itself, words like those.
+fn record(client: &Client, event: &Event, mode: Mode, printer: &mut Printer) {
+    if mode == Mode::Json
+        && let Some(words) = client.words().map(str::to_owned).or_else(|| own_words(event))
+    {
+        one_line(&mut printer.batch, &words);
+        printer.batch.push(b'\n');
+    }
+}
+
+fn own_words(event: &Event) -> Option<String> {
+    let words = match event {
+        Event::Gap { topic, from, to, reason } => {
+            json!({"event": "gap", "topic": topic, "from": from, "to": to, "reason": reason})
+        }
+        Event::Epoch { topic, head } => {
+            json!({"event": "epoch", "topic": topic, "epoch": head.epoch, "seq": head.seq})
+        }
+        _ => return None,
+    };
+    Some(words.to_string())
+}
+
+/// Tells what came besides messages.
+fn tell(client: &Client, event: &Event, mode: Mode) {
+    match event {
+        Event::Disconnected { why, retry_in } => {
+            let why = why.to_string();
+            let what = why.split("; ").next().unwrap_or(&why);
+            remark(&format!("{what}; connecting again in {:.1} s", retry_in.as_secs_f64()));
+        }
+        Event::Reconnected => remark("connected again"),
+        Event::Subscribed { .. } => {
+            let said: Value = serde_json::from_str(client.words().unwrap_or_default()).unwrap_or_default();
+            let parts = |key: &str| said[key].as_array().cloned().unwrap_or_default();
+            parts("err").iter().for_each(|refused| remark(&format!("not subscribed: {}", refusal(refused))));
             if mode != Mode::Json {
-                granted.iter().for_each(|granted| remark(&grant(granted)));
+                parts("ok").iter().for_each(|granted| remark(&grant(granted)));
             }
-            Ok(true)
         }
-        Some("error") if ours => {
-            Err(Failure::run(format!("not subscribed: {}; check the topics", refusal(&said))))
-        }
-        _ => {
-            if mode != Mode::Json {
-                remark(text);
+        event if mode != Mode::Json => {
+            if let Some(words) = client.words().map(str::to_owned).or_else(|| own_words(event)) {
+                remark(&words);
             }
-            Ok(false)
         }
+        _ => {}
     }
 }
 
@@ -225,15 +235,17 @@ fn refusal(refused: &Value) -> String {
 mod tests {
     use super::*;
     use futures_util::{SinkExt, StreamExt};
+    use stentor::client::{Message, Place};
+    use stentor::{Payload, TopicName};
     use tokio::net::TcpListener;
     use tokio_tungstenite::accept_async;
+    use tokio_tungstenite::tungstenite::Message as Frame;
 
-    /// Each of `envelopes` as `mode` prints it, one after the other.
-    fn printed(mode: Mode, envelopes: &[&str]) -> String {
+    /// Each of the messages as `mode` prints it, one after the other.
+    fn printed(mode: Mode) -> String {
         let mut out = Vec::new();
-        for (n, envelope) in envelopes.iter().enumerate() {
-            let line: Line<'_> = serde_json::from_str(envelope).unwrap();
-            mode.print(&mut out, Duration::from_millis(1500) * n as u32, line.message().unwrap(), envelope);
+        for (n, message) in messages().iter().enumerate() {
+            mode.print(&mut out, Duration::from_millis(1500) * n as u32, message);
         }
         String::from_utf8(out).unwrap()
     }
@@ -247,41 +259,57 @@ mod tests {
         r#"{"stream":"b","seq":12,"snap":true,"data":1}"#,
     ];
 
+    /// What the envelopes hold.
+    fn messages() -> Vec<Message> {
+        let payloads = [
+            Payload::text(r#"{"p":1.10, "s":"\u00e9"}"#),
+            Payload::text("null"),
+            Payload::text("two\nlines"),
+            Payload::binary("hi"),
+            Payload::text(" {\n}\n"),
+            Payload::text("1"),
+        ];
+        let message = |(n, payload): (usize, Payload)| {
+            let topic = TopicName::try_from(if n == 0 { "t1" } else { "b" }).unwrap();
+            Message { topic, seq: 7 + n as u64, payload, is_snapshot: n == 5 }
+        };
+        payloads.into_iter().enumerate().map(message).collect()
+    }
+
     #[test]
     fn raw_is_the_payload_byte_for_byte() {
         let expected = "{\"p\":1.10, \"s\":\"\\u00e9\"}\nnull\ntwo\nlines\nhi\n {\n}\n\n1\n";
-        assert_eq!(printed(Mode::Raw, &ENVELOPES), expected);
+        assert_eq!(printed(Mode::Raw), expected);
     }
 
     #[test]
     fn a_line_for_eyes_is_one_line_and_steers_no_terminal() {
         let expected = "t1 7 {\"p\":1.10, \"s\":\"\\u00e9\"}\nb 8 null\nb 9 two\\nlines\nb 10 base64:aGk=\nb 11 {\\n}\nb 12 snap 1\n";
-        assert_eq!(printed(Mode::Human { colour: false }, &ENVELOPES), expected);
+        assert_eq!(printed(Mode::Human { colour: false }), expected);
     }
 
     #[test]
     fn json_is_a_recording_that_reads_back() {
-        let text = printed(Mode::Json, &ENVELOPES);
-        assert!(
-            text.starts_with(r#"{"t":0.000000,"topic":"t\u0031","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#)
-        );
+        let text = printed(Mode::Json);
+        assert!(text.starts_with(r#"{"t":0.000000,"topic":"t1","seq":7,"data":{"p":1.10, "s":"\u00e9"}}"#));
         assert!(text.contains("\n{\"t\":1.500000,\"topic\":\"b\",\"seq\":8,\"data\":null}\n"));
         assert!(text.contains("\"topic\":\"b\",\"seq\":12,\"snap\":true,\"data\":1}\n"));
         let records: Vec<_> =
             crate::cli::recording::Recording::new(text.as_bytes(), "r").map(Result::unwrap).collect();
-        assert_eq!(records.len(), ENVELOPES.len());
+        assert_eq!(records.len(), messages().len());
         assert_eq!(records[0].topic, "t1");
     }
 
     #[test]
     fn a_position_is_given_for_every_topic_or_for_none() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let plain = subscribe(&words(&["a", "b"]), &[]).unwrap();
-        assert_eq!(plain, r#"{"args":["a","b"],"id":1,"op":"subscribe"}"#);
-        let since = subscribe(&words(&["a", "b"]), &words(&["", "k3:f9:12"])).unwrap();
-        assert!(since.contains(r#"["a",{"since":{"epoch":"k3:f9","seq":12},"topic":"b"}]"#), "{since}");
+        let plain = wishes(&words(&["a", "b"]), &[]).unwrap();
+        assert_eq!(plain, ["a", "b"].map(Wish::from));
+        let since = wishes(&words(&["a", "b"]), &words(&["", "k3:f9:12"])).unwrap();
+        let place = Place { epoch: "k3:f9".into(), seq: 12 };
+        assert_eq!(since, ["a".into(), ("b", place).into()]);
         for wrong in [&["e:1"][..], &["e:1", "e"], &["e:1", ":1"], &["e:1", "e:x"]] {
-            assert_eq!(subscribe(&words(&["a", "b"]), &words(wrong)).unwrap_err().code(), 2);
+            assert_eq!(wishes(&words(&["a", "b"]), &words(wrong)).unwrap_err().code(), 2);
         }
     }
 
@@ -299,7 +327,7 @@ mod tests {
             let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
             assert!(socket.next().await.unwrap().unwrap().is_text());
             for line in lines {
-                let _ = socket.feed(Message::text(*line)).await;
+                let _ = socket.feed(Frame::text(*line)).await;
             }
             let _ = socket.close(None).await;
             while let Some(Ok(_)) = socket.next().await {}
@@ -308,8 +336,8 @@ mod tests {
         let path = folder.path().join("out");
         let mut printer = Printer::new(std::fs::File::create(&path).unwrap());
         let client = async {
-            let (mut sender, mut receiver) = client::connect(&url, "/stream?seq=1").await.unwrap();
-            follow(&mut sender, &mut receiver, "{}", Mode::Json, count, &mut printer).await
+            let mut client = Client::builder(&url).reconnect(false).connect().await.unwrap();
+            follow(&mut client, vec!["b".into()], Mode::Json, count, &mut printer).await
         };
         let (_, result) = tokio::join!(server, client);
         printer.finish().await.unwrap();

@@ -75,6 +75,16 @@ impl TestServer {
         Self { server: Some(server), websocket, tcp, udp, operator }
     }
 
+    /// In the place of one that has ended: its WebSocket address, or that for TCP.
+    pub(crate) fn at(address: SocketAddr, is_tcp: bool) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (listen, tcp) = if is_tcp { (any, address) } else { (address, any) };
+        let server = Server::builder().shards(1).listen(listen).tcp(tcp).admin(any).start().unwrap();
+        let (websocket, operator) = (server.websocket_address(), server.operator_address());
+        let tcp = server.tcp_address().unwrap();
+        Self { server: Some(server), websocket, tcp, operator }
+    }
+
     pub(crate) fn publisher(&self) -> Publisher {
         self.server.as_ref().unwrap().publisher()
     }

@@ -1,0 +1,135 @@
+//! A client's connection over length-prefixed TCP.
+//!
+//! A close is an event here, and ours is a question: once it is answered, everything before it has been read, and what was
+//! refused has been said, as answers come in the order of what they answer.
+
+use super::address::Address;
+use super::closed::Closed;
+use super::error::ClientError;
+use super::frames::{self, Frame};
+use super::said::{self, Said};
+use super::wire::{self, GATHERED_BYTES, Heard, MESSAGE_BYTES_MAX, Text};
+use crate::message::tcp::{HEARTBEAT, JSON};
+use crate::message::{Payload, PayloadKind};
+use crate::protocol::options::PublishOptions;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
+
+/// Leaves a topic that nobody can have joined: an operation that goes the way of what is published.
+const LAST: &str = r#"{"op":"unsubscribe","id":"last","args":["$last"]}"#;
+/// What only its answer has.
+const LAST_ANSWER: &str = r#""id":"last""#;
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+pub(super) async fn open(address: &Address) -> Result<(Sender, Receiver), ClientError> {
+    let (read, write) = wire::connect(address).await?.into_split();
+    let receiver = Receiver { read, bytes: BytesMut::new(), heard_at: Instant::now() };
+    Ok((Sender { write, gathered: BytesMut::new() }, receiver))
+}
+
+/// The half that sends.
+#[derive(Debug)]
+pub(super) struct Sender {
+    write: OwnedWriteHalf,
+    gathered: BytesMut,
+}
+
+impl Sender {
+    pub(super) fn publish(&mut self, topic: &str, payload: &Payload, options: &PublishOptions) {
+        let is_plain = *options == PublishOptions::default();
+        // A frame has no kind: what is UTF-8 would be taken for text.
+        let is_disguised =
+            payload.kind() == PayloadKind::Binary && std::str::from_utf8(payload.bytes()).is_ok();
+        if is_plain && !is_disguised {
+            frames::put_message(&mut self.gathered, frames::put, topic, payload.bytes());
+        } else {
+            self.operation(&said::publish(None, topic, payload, options));
+        }
+    }
+
+    pub(super) fn operation(&mut self, text: &str) {
+        frames::put(&mut self.gathered, JSON, &[text.as_bytes()]);
+    }
+
+    pub(super) fn live(&mut self) {
+        frames::put(&mut self.gathered, HEARTBEAT, &[]);
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    pub(super) async fn drain(&mut self) -> Result<(), ClientError> {
+        if self.gathered.len() < GATHERED_BYTES {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), ClientError> {
+        while !self.gathered.is_empty() {
+            self.write
+                .write_buf(&mut self.gathered)
+                .await
+                .map_err(|error| ClientError::Lost(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&mut self) -> Result<(), ClientError> {
+        self.operation(LAST);
+        self.flush().await
+    }
+}
+
+/// The half that receives.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    read: OwnedReadHalf,
+    bytes: BytesMut,
+    pub(super) heard_at: Instant,
+}
+
+impl Receiver {
+    pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
+        loop {
+            match frames::take(&mut self.bytes, MESSAGE_BYTES_MAX).map_err(ClientError::Lost)? {
+                Some(Frame::Data { alias, seq, payload, is_snapshot }) => {
+                    return Ok(Heard::Data { alias, seq, payload, is_snapshot });
+                }
+                Some(Frame::Json(json)) => {
+                    let text = Text::from_bytes(json);
+                    let text = text.ok_or_else(|| ClientError::Lost("JSON that is not UTF-8".to_owned()))?;
+                    return Ok(understood(text));
+                }
+                Some(Frame::Life) => {}
+                None => {
+                    self.bytes.reserve(READ_BYTES);
+                    let read = self.read.read_buf(&mut self.bytes).await;
+                    self.heard_at = Instant::now();
+                    match read {
+                        Ok(0) => return Err(ClientError::ended()),
+                        Ok(_) => {}
+                        Err(error) => return Err(ClientError::Lost(error.to_string())),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A close, or what else the server says.
+pub(super) fn understood(text: Text) -> Heard {
+    if text.contains(LAST_ANSWER) {
+        return Heard::Closed(Closed { code: 1000, reason: String::new() });
+    }
+    if text.contains(r#""event":"close""#)
+        && let Ok(Said::Close { code, reason }) = serde_json::from_str(&text)
+    {
+        return Heard::Closed(Closed { code, reason });
+    }
+    Heard::Text(text)
+}
