@@ -9,20 +9,20 @@ mod common;
 
 use common::{TestServer, within};
 use std::net::SocketAddr;
+use std::time::Duration;
 use stentor::client::{BackoffBounds, Client, ClientError, Event, Message, Place};
-use stentor::config::{Rule, SecondSession};
+use stentor::config::{Networks, Rule, SecondSession};
 use stentor::{Class, PayloadKind, PublishOptions, Settings};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Where a server can be reached, by each transport that is a stream.
-fn streams(server: &TestServer) -> [String; 2] {
-    [format!("ws://{}", server.websocket), format!("tcp://{}", server.tcp)]
+fn publish_from_here(settings: &mut Settings) {
+    settings.udp_publish_from = Networks::try_from("127.0.0.0/8".to_owned()).unwrap();
 }
 
 async fn connect(url: &str) -> Client {
-    let bounds = BackoffBounds { first: std::time::Duration::from_millis(5), ..BackoffBounds::default() };
+    let bounds = BackoffBounds { first: Duration::from_millis(5), most: Duration::from_millis(100) };
     within("a client to connect", Client::builder(url).backoff(bounds).connect()).await.unwrap()
 }
 
@@ -48,7 +48,10 @@ async fn expect(client: &mut Client, topic: &str, seq: u64, payload: &[u8]) {
         (message.topic.as_str(), message.seq, &message.payload.bytes()[..], message.is_snapshot),
         (topic, seq, payload, false)
     );
-    assert!(aside.iter().all(|event| matches!(event, Event::Subscribed { .. })), "{aside:?}");
+    assert!(
+        aside.iter().all(|event| matches!(event, Event::Subscribed { .. } | Event::Unsubscribed { .. })),
+        "{aside:?}"
+    );
 }
 
 /// Cuts every connection through it when told to, and lets new ones through.
@@ -93,9 +96,9 @@ impl Drop for Relay {
 
 #[tokio::test]
 async fn what_is_published_on_any_has_the_same_numbers_and_bytes_on_all() {
-    let server = TestServer::start();
+    let server = TestServer::with(publish_from_here);
     let mut clients = Vec::new();
-    for url in streams(&server) {
+    for url in server.urls() {
         let mut client = connect(&url).await;
         client.subscribe(["t", "u"]).await.unwrap();
         let Event::Subscribed { granted, refused } = next(&mut client).await else { panic!("no answer") };
@@ -113,8 +116,12 @@ async fn what_is_published_on_any_has_the_same_numbers_and_bytes_on_all() {
     for publisher in &mut clients {
         for (payload, _) in payloads {
             seq += 1;
-            let published = publisher.publish("t", payload.to_vec()).await.unwrap().unwrap();
-            assert_eq!(published.seq, seq);
+            let published = publisher.publish("t", payload.to_vec()).await.unwrap();
+            // A datagram has no receipt; another may only follow once it is taken.
+            match published {
+                Some(published) => assert_eq!(published.seq, seq),
+                None => server.until_metric("stentor_published_total", &[], seq as f64).await,
+            }
         }
     }
     for client in &mut clients {
@@ -127,23 +134,17 @@ async fn what_is_published_on_any_has_the_same_numbers_and_bytes_on_all() {
         assert_eq!(client.place("t").unwrap().seq, seq);
         client.unsubscribe(["t"]).await.unwrap();
     }
+    server.publish("t", "unheard").await;
+    let heard = server.publish("u", "heard").await;
     for client in &mut clients {
-        client.publish("t", "unheard").await.unwrap();
-        let heard = client.publish("u", "heard").await.unwrap().unwrap().seq;
-        loop {
-            let message = message(client, &mut Vec::new()).await;
-            assert_eq!(message.topic.as_str(), "u");
-            if message.seq == heard {
-                break;
-            }
-        }
+        expect(client, "u", heard, b"heard").await;
     }
 }
 
 #[tokio::test]
 async fn options_go_with_a_message_and_a_refusal_is_the_error_of_that_message() {
     let server = TestServer::start();
-    for (n, url) in streams(&server).into_iter().enumerate() {
+    for (n, url) in server.urls().into_iter().take(2).enumerate() {
         let topic = format!("quote.{n}");
         let mut client = connect(&url).await;
         let state = PublishOptions { class: Some(Class::State), seq: Some(9), ..PublishOptions::default() };
@@ -211,7 +212,7 @@ async fn who_is_cut_off_goes_on_where_it_was() {
 #[tokio::test]
 async fn who_is_closed_by_the_operator_comes_back() {
     let server = TestServer::start();
-    for (n, url) in streams(&server).into_iter().enumerate() {
+    for (n, url) in server.urls().into_iter().enumerate() {
         let topic = format!("t.{n}");
         let mut client = connect(&url).await;
         client.subscribe([topic.clone()]).await.unwrap();
@@ -234,10 +235,13 @@ async fn who_is_closed_by_the_operator_comes_back() {
 
 #[tokio::test]
 async fn a_server_that_restarts_is_found_again_and_its_lost_history_is_told() {
-    for scheme in ["ws", "tcp"] {
+    for scheme in ["ws", "tcp", "udp"] {
         let server = TestServer::start();
-        let of = |server: &TestServer| if scheme == "ws" { server.websocket } else { server.tcp };
-        let address = of(&server);
+        let address = match scheme {
+            "ws" => server.websocket,
+            "tcp" => server.tcp,
+            _ => server.udp,
+        };
         let mut client = connect(&format!("{scheme}://{address}")).await;
         client.subscribe(["t"]).await.unwrap();
         for text in ["1", "2"] {
@@ -259,9 +263,9 @@ async fn a_server_that_restarts_is_found_again_and_its_lost_history_is_told() {
             }
         };
         assert!(matches!(&why, ClientError::Closed { closed } if closed.code == 1012), "{why:?}");
-        assert!(notices == 1 && retry_in > std::time::Duration::ZERO, "{notices} {retry_in:?}");
+        assert!(notices == 1 && retry_in > Duration::ZERO, "{notices} {retry_in:?}");
         within("the server to end", stop).await.unwrap();
-        let server = TestServer::at(address, scheme == "tcp");
+        let server = TestServer::at(address, scheme);
         server.publish("t", "anew").await;
         let mut aside = Vec::new();
         loop {
@@ -293,7 +297,7 @@ async fn who_is_not_wanted_back_stays_away() {
         settings.identity.trust_client = true;
         settings.identity.second_session = SecondSession::Replace;
     });
-    let [url, tcp] = streams(&server);
+    let [url, tcp, _] = server.urls();
     let mut first = Client::builder(&url).identity("7").connect().await.unwrap();
     let mut second = Client::builder(&url).identity("7").connect().await.unwrap();
     let ended = loop {
@@ -335,7 +339,7 @@ async fn without_reconnecting_a_lost_connection_is_the_end() {
 #[tokio::test]
 async fn what_is_refused_is_told_and_the_rest_is_granted() {
     let server = TestServer::start();
-    for url in streams(&server) {
+    for url in server.urls() {
         let mut client = connect(&url).await;
         client.subscribe(["t", "not a topic", "$client.7"]).await.unwrap();
         let Event::Subscribed { granted, refused } = next(&mut client).await else { panic!("no answer") };
@@ -360,7 +364,7 @@ async fn a_place_is_resumed_from() {
             server.publish(topic, n.to_string()).await;
         }
     }
-    for url in streams(&server) {
+    for url in server.urls() {
         let mut before = connect(&url).await;
         before.subscribe(["t", "short"]).await.unwrap();
         let place = |topic: &str, seq| Place { seq, ..before.place(topic).unwrap() };
@@ -382,7 +386,7 @@ async fn a_pattern_brings_what_is_born_later() {
         settings.topics.push(Rule { pattern: "quote.*".into(), class, ..Rule::default() });
     });
     server.publish("quote.old", "1").await;
-    for (n, url) in streams(&server).into_iter().enumerate() {
+    for (n, url) in server.urls().into_iter().enumerate() {
         let mut client = connect(&url).await;
         client.subscribe(["quote.*"]).await.unwrap();
         let mut seen = Vec::new();
@@ -402,7 +406,7 @@ async fn a_pattern_brings_what_is_born_later() {
 #[tokio::test]
 async fn a_call_may_be_dropped_while_it_waits() {
     let server = TestServer::start();
-    for url in streams(&server) {
+    for url in server.urls() {
         let topic = url.split(':').next().unwrap();
         let mut client = connect(&url).await;
         client.subscribe([topic]).await.unwrap();
@@ -417,7 +421,7 @@ async fn a_call_may_be_dropped_while_it_waits() {
         });
         let mut expected = 1;
         while expected <= 200 {
-            let next = tokio::time::timeout(std::time::Duration::from_micros(50), client.next());
+            let next = tokio::time::timeout(Duration::from_micros(50), client.next());
             match within("a call to end", next).await {
                 Ok(Ok(Event::Message(message))) => {
                     assert_eq!(message.seq, expected);
@@ -429,4 +433,157 @@ async fn a_call_may_be_dropped_while_it_waits() {
         }
         publishing.await.unwrap();
     }
+}
+
+/// Passes datagrams on in both directions, but of those with a message loses what `is_lost` says of its number.
+async fn lossy(server: SocketAddr, is_lost: impl Fn(u64) -> bool + Send + 'static) -> String {
+    let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("udp://{}", outside.local_addr().unwrap());
+    let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    inside.connect(server).await.unwrap();
+    tokio::spawn(async move {
+        let mut client = None;
+        let (mut sent, mut received) = ([0; 2_048], [0; 2_048]);
+        loop {
+            tokio::select! {
+                Ok((length, from)) = outside.recv_from(&mut sent) => {
+                    client = Some(from);
+                    let _ = inside.send(&sent[..length]).await;
+                }
+                Ok(length) = inside.recv(&mut received) => {
+                    let is_message = received[0] == b'D';
+                    let seq = || u64::from_be_bytes(received[5..13].try_into().unwrap());
+                    if let Some(client) = client.filter(|_| !(is_message && is_lost(seq()))) {
+                        let _ = outside.send_to(&received[..length], client).await;
+                    }
+                }
+            }
+        }
+    });
+    url
+}
+
+const MESSAGES: u64 = 300;
+
+/// A tenth is lost here and there, a run of some, and the last.
+fn is_lost(seq: u64) -> bool {
+    seq % 10 == 3 || (100..120).contains(&seq) || seq == MESSAGES
+}
+
+#[tokio::test]
+async fn what_datagrams_lose_is_a_gap_of_just_that() {
+    let server = TestServer::start();
+    let mut client = connect(&lossy(server.udp, is_lost).await).await;
+    client.subscribe(["t"]).await.unwrap();
+    for n in 1..=MESSAGES {
+        server.publish("t", n.to_string()).await;
+    }
+    let mut next_seq = 1;
+    while next_seq <= MESSAGES {
+        match next(&mut client).await {
+            Event::Message(message) => {
+                assert_eq!((message.seq, is_lost(message.seq)), (next_seq, false));
+                next_seq += 1;
+            }
+            Event::Gap { topic, from, to, reason } => {
+                assert_eq!((topic.as_str(), from, reason.as_str()), ("t", next_seq, "datagram"));
+                assert!((from..=to).all(is_lost), "{from} to {to}");
+                next_seq = to + 1;
+            }
+            event => assert!(matches!(event, Event::Subscribed { .. }), "{event:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_datagrams_lose_is_fetched_elsewhere_and_comes_in_its_place() {
+    let server = TestServer::start();
+    let [websocket, tcp, _] = server.urls();
+    for (n, repair) in [tcp, websocket].into_iter().enumerate() {
+        let topics = [format!("t.{n}"), format!("u.{n}")];
+        let url = lossy(server.udp, is_lost).await;
+        let mut client = Client::builder(&url).repair(repair).connect().await.unwrap();
+        client.subscribe(topics.clone()).await.unwrap();
+        let mut got = [0, 0];
+        for n in 1..=MESSAGES {
+            for topic in &topics {
+                server.publish(topic, n.to_string()).await;
+            }
+            // Some are read while the next are published, and some in one go.
+            while n < 50 && got[0] + 3 < n {
+                take(&mut client, &topics, &mut got).await;
+            }
+        }
+        while got != [MESSAGES, MESSAGES] {
+            take(&mut client, &topics, &mut got).await;
+        }
+        server.publish(&topics[0], "after").await;
+        expect(&mut client, &topics[0], MESSAGES + 1, b"after").await;
+    }
+}
+
+/// The next event, which must be the next message of one of the topics.
+async fn take(client: &mut Client, topics: &[String; 2], got: &mut [u64; 2]) {
+    match next(client).await {
+        Event::Message(message) => {
+            let which = usize::from(message.topic.as_str() == topics[1]);
+            got[which] += 1;
+            assert_eq!(
+                (message.seq, message.payload.bytes().to_vec()),
+                (got[which], got[which].to_string().into())
+            );
+        }
+        event => assert!(matches!(event, Event::Subscribed { .. }), "{event:?}"),
+    }
+}
+
+/// Where the repair itself cannot give what is missing, that is told, and what follows it comes.
+#[tokio::test]
+async fn what_cannot_be_fetched_is_a_gap_all_the_same() {
+    let server = TestServer::with(|settings| settings.limits.history_messages = 5);
+    let [_, tcp, _] = server.urls();
+    let nowhere = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("tcp://{}", listener.local_addr().unwrap())
+    };
+    for (n, repair) in [tcp, nowhere].into_iter().enumerate() {
+        let topic = format!("t.{n}");
+        let url = lossy(server.udp, |seq| seq < 20).await;
+        let mut client = Client::builder(&url).repair(repair).connect().await.unwrap();
+        client.subscribe([topic.clone()]).await.unwrap();
+        for n in 1..=20 {
+            server.publish(&topic, n.to_string()).await;
+        }
+        let mut next_seq = 1;
+        while next_seq <= 20 {
+            match next(&mut client).await {
+                Event::Message(message) => {
+                    assert_eq!(message.seq, next_seq);
+                    next_seq += 1;
+                }
+                Event::Gap { from, to, reason, .. } => {
+                    assert_eq!((from, to), (next_seq, 19));
+                    assert_eq!(reason, ["evicted", "datagram"][n]);
+                    next_seq = to + 1;
+                }
+                event => assert!(matches!(event, Event::Subscribed { .. }), "{event:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_datagram_can_say_is_an_error_that_names_who_can() {
+    let server = TestServer::start();
+    let [websocket, _, udp] = server.urls();
+    let mut client = connect(&udp).await;
+    let large = client.publish("t", "x".repeat(1_500)).await.unwrap_err();
+    let image = PublishOptions { image: true, ..PublishOptions::default() };
+    let image = client.publish_with("t", "1", &image).await.unwrap_err();
+    for error in [large, image] {
+        assert!(error.to_string().contains("tcp://"), "{error}");
+    }
+    let needless = Client::builder(&websocket).repair(udp.clone()).connect().await.unwrap_err();
+    let circular = Client::builder(&udp).repair(udp.clone()).connect().await.unwrap_err();
+    assert!(matches!((needless, circular), (ClientError::Usage(_), ClientError::Usage(_))));
 }

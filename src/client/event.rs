@@ -117,6 +117,11 @@ pub enum Event {
         /// What is not.
         refused: Vec<Refused>,
     },
+    /// Topics and patterns were left: nothing more comes because of them.
+    Unsubscribed {
+        /// Which.
+        topics: Vec<String>,
+    },
     /// Messages that will not come, or that nothing shows to have come.
     Gap {
         /// Of which topic.

@@ -31,6 +31,8 @@ struct Hole {
     waiting: BTreeMap<u64, Item>,
     /// The last number known to have been published.
     until: u64,
+    /// True exactly when what is fetched is what was asked for last: it begins where the hole does.
+    is_fetched: bool,
 }
 
 /// See the module.
@@ -44,6 +46,17 @@ pub(super) struct Holes {
 impl Holes {
     pub(super) fn topics(&self) -> Vec<TopicName> {
         self.by_topic.keys().cloned().collect()
+    }
+
+    /// What is fetched from here on begins where the hole does.
+    pub(super) fn fetched(&mut self, topic: &TopicName) {
+        if let Some(hole) = self.by_topic.get_mut(topic) {
+            hole.is_fetched = true;
+        }
+    }
+
+    pub(super) fn is_fetched(&self, topic: &TopicName) -> bool {
+        self.by_topic.get(topic).is_some_and(|hole| hole.is_fetched)
     }
 
     pub(super) fn has(&self, topic: &TopicName) -> bool {

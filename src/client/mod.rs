@@ -311,22 +311,22 @@ impl Client {
             }
             heard = link.next(deadline, is_subscribed) => heard,
         };
-        match heard {
-            Ok(None) => Ok(()),
+        let heard = match heard {
+            Ok(None) => return Ok(()),
             Ok(Some(Heard::Text(text))) => {
                 self.session.hear(text);
                 Ok(())
             }
             Ok(Some(Heard::Data { alias, seq, payload, is_snapshot })) => {
-                self.backoff.reset();
-                match self.session.hear_data(alias, seq, payload, is_snapshot) {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.lose(error),
-                }
+                self.session.hear_data(alias, seq, payload, is_snapshot)
             }
-            Ok(Some(Heard::Closed(closed))) => self.lose(ClientError::Closed { closed }),
-            Err(error) => self.lose(error),
+            Ok(Some(Heard::Closed(closed))) => Err(ClientError::Closed { closed }),
+            Err(error) => Err(error),
+        };
+        if self.session.is_served() {
+            self.backoff.reset();
         }
+        heard.or_else(|error| self.lose(error))
     }
 
     /// Passes on what the session wants fetched elsewhere.
@@ -338,6 +338,11 @@ impl Client {
             (Repairer::Up(client), _) => {
                 while let Some(repair) = self.session.repairs.pop_front() {
                     match repair {
+                        // What still comes of a topic that is being left is not what is asked for now.
+                        Repair::Begin(wish) if client.session.is_leaving(&wish.topic) => {
+                            self.session.repairs.push_front(Repair::Begin(wish));
+                            return;
+                        }
                         Repair::Begin(wish) => client.session.subscribe(vec![wish]),
                         Repair::End(topic) => {
                             client.session.unsubscribe(vec![topic]);

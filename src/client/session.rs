@@ -115,6 +115,11 @@ impl Session {
         self.events.push_back((event, words));
     }
 
+    /// True exactly when what came last is what a connection is for: the server is well, and wants us.
+    pub(super) fn is_served(&self) -> bool {
+        matches!(self.events.back(), Some((Event::Message(_) | Event::Subscribed { .. }, _)))
+    }
+
     /// True when no more may be received before the user has taken some.
     pub(super) fn is_full(&self) -> bool {
         self.events.len() >= EVENTS_MAX || self.events_bytes >= EVENTS_BYTES_MAX

@@ -69,20 +69,26 @@ impl TestServer {
         change(&mut settings);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let ports = Server::builder().settings(settings).listen(any).tcp(any).udp(any).admin(any);
-        let server = ports.start().unwrap();
+        Self::of(ports.start().unwrap())
+    }
+
+    /// In the place of one that has ended, as far as `scheme` reaches it.
+    pub(crate) fn at(address: SocketAddr, scheme: &str) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let [websocket, tcp, udp] = ["ws", "tcp", "udp"].map(|one| if one == scheme { address } else { any });
+        let ports = Server::builder().shards(1).listen(websocket).tcp(tcp).udp(udp).admin(any);
+        Self::of(ports.start().unwrap())
+    }
+
+    fn of(server: Server) -> Self {
         let (websocket, operator) = (server.websocket_address(), server.operator_address());
         let (tcp, udp) = (server.tcp_address().unwrap(), server.udp_address().unwrap());
         Self { server: Some(server), websocket, tcp, udp, operator }
     }
 
-    /// In the place of one that has ended: its WebSocket address, or that for TCP.
-    pub(crate) fn at(address: SocketAddr, is_tcp: bool) -> Self {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (listen, tcp) = if is_tcp { (any, address) } else { (address, any) };
-        let server = Server::builder().shards(1).listen(listen).tcp(tcp).admin(any).start().unwrap();
-        let (websocket, operator) = (server.websocket_address(), server.operator_address());
-        let tcp = server.tcp_address().unwrap();
-        Self { server: Some(server), websocket, tcp, operator }
+    /// Where it can be reached, by each transport.
+    pub(crate) fn urls(&self) -> [String; 3] {
+        [format!("ws://{}", self.websocket), format!("tcp://{}", self.tcp), format!("udp://{}", self.udp)]
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

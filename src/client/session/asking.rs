@@ -100,6 +100,12 @@ impl Session {
         if self.is_open { self.ask(Purpose::Unsubscribe, names) } else { 0 }
     }
 
+    /// True exactly when the server has not yet said that the topic was left.
+    pub(in crate::client) fn is_leaving(&self, topic: &str) -> bool {
+        let is_meant = |asked: &Asked| asked.names.iter().any(|name| name == topic);
+        self.asked.values().any(|asked| asked.purpose == Purpose::Unsubscribe && is_meant(asked))
+    }
+
     pub(in crate::client) fn is_asked(&self, id: u64) -> bool {
         self.asked.contains_key(&id)
     }

@@ -157,11 +157,14 @@ impl Session {
                     },
                 ));
             }
-            Purpose::Unsubscribe => asked.names.iter().for_each(|name| {
-                if !self.is_by_pattern_only(name) {
-                    self.places.forget(name);
+            Purpose::Unsubscribe => {
+                for name in &asked.names {
+                    if !self.wanted.contains_key(name) && !self.is_by_pattern_only(name) {
+                        self.places.forget(name);
+                    }
                 }
-            }),
+                self.tell(Event::Unsubscribed { topics: asked.names }, Some(words));
+            }
             Purpose::Release => {}
             Purpose::Lookup => {
                 for one in ok {

@@ -36,10 +36,17 @@ impl Session {
         match event {
             Event::Message(message) => self.mend_by(message),
             Event::Gap { topic, from, to, reason } => {
-                let Some(name) = self.places.name(&topic).filter(|name| self.holes.has(name)) else { return };
+                let Some(name) = self.places.name(&topic).filter(|name| self.holes.is_fetched(name)) else {
+                    return;
+                };
                 self.mend(&name, Item { from, to, event: Event::Gap { topic, from, to, reason } });
             }
             Event::Subscribed { granted, refused } => {
+                for one in &granted {
+                    if let Some(name) = self.places.name(&one.topic) {
+                        self.holes.fetched(&name);
+                    }
+                }
                 let lost = granted.into_iter().filter(|one| one.recovered == Some(false));
                 let lost = lost.map(|one| (one.topic, one.reason.unwrap_or_default()));
                 let lost: Vec<_> = lost.chain(refused.into_iter().map(|one| (one.topic, one.code))).collect();
@@ -69,7 +76,7 @@ impl Session {
 
     fn mend_by(&mut self, message: Message) {
         let (topic, seq) = (message.topic.clone(), message.seq);
-        if self.holes.has(&topic) {
+        if self.holes.is_fetched(&topic) {
             self.mend(&topic, Item { from: seq, to: seq, event: Event::Message(message) });
         }
     }
