@@ -12,9 +12,10 @@ use super::wire::{self, GATHERED_BYTES, Heard, MESSAGE_BYTES_MAX, Text};
 use crate::message::tcp::{HEARTBEAT, JSON};
 use crate::message::{Payload, PayloadKind};
 use crate::protocol::options::PublishOptions;
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use bytes::{Buf as _, BytesMut};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Leaves a topic that nobody can have joined: an operation that goes the way of what is published.
@@ -25,15 +26,16 @@ const LAST_ANSWER: &str = r#""id":"last""#;
 const READ_BYTES: usize = 64 << 10;
 
 pub(super) async fn open(address: &Address) -> Result<(Sender, Receiver), ClientError> {
-    let (read, write) = wire::connect(address).await?.into_split();
-    let receiver = Receiver { read, bytes: BytesMut::new(), heard_at: Instant::now() };
-    Ok((Sender { write, gathered: BytesMut::new() }, receiver))
+    // Not split by the library, whose sending half would end the connection when it goes: an answer may be owed.
+    let stream = Arc::new(wire::connect(address).await?);
+    let sender = Sender { stream: Arc::clone(&stream), gathered: BytesMut::new() };
+    Ok((sender, Receiver { stream, bytes: BytesMut::new(), heard_at: Instant::now() }))
 }
 
 /// The half that sends.
 #[derive(Debug)]
 pub(super) struct Sender {
-    write: OwnedWriteHalf,
+    stream: Arc<TcpStream>,
     gathered: BytesMut,
 }
 
@@ -70,11 +72,15 @@ impl Sender {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), ClientError> {
+        let lost = |error: io::Error| ClientError::Lost(error.to_string());
         while !self.gathered.is_empty() {
-            self.write
-                .write_buf(&mut self.gathered)
-                .await
-                .map_err(|error| ClientError::Lost(error.to_string()))?;
+            match self.stream.try_write(&self.gathered) {
+                Ok(taken) => self.gathered.advance(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await.map_err(lost)?;
+                }
+                Err(error) => return Err(lost(error)),
+            }
         }
         Ok(())
     }
@@ -88,7 +94,7 @@ impl Sender {
 /// The half that receives.
 #[derive(Debug)]
 pub(super) struct Receiver {
-    read: OwnedReadHalf,
+    stream: Arc<TcpStream>,
     bytes: BytesMut,
     pub(super) heard_at: Instant,
 }
@@ -107,13 +113,17 @@ impl Receiver {
                 }
                 Some(Frame::Life) => {}
                 None => {
+                    // A server that is always ahead must not keep this thread from its other tasks.
+                    tokio::task::coop::consume_budget().await;
                     self.bytes.reserve(READ_BYTES);
-                    let read = self.read.read_buf(&mut self.bytes).await;
-                    self.heard_at = Instant::now();
-                    match read {
+                    let lost = |error: io::Error| ClientError::Lost(error.to_string());
+                    match self.stream.try_read_buf(&mut self.bytes) {
                         Ok(0) => return Err(ClientError::ended()),
-                        Ok(_) => {}
-                        Err(error) => return Err(ClientError::Lost(error.to_string())),
+                        Ok(_) => self.heard_at = Instant::now(),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.stream.readable().await.map_err(lost)?;
+                        }
+                        Err(error) => return Err(lost(error)),
                     }
                 }
             }
