@@ -56,7 +56,7 @@
 //! who does not fit). By datagram: `shard/datagrams.rs` over `udp.rs`, for those of `leases.rs`. What became of every delivery: `shard/ledger.rs`. What is not data: `shard/connections.rs`, `subscriptions.rs`, `wildcards.rs`, `control.rs`, `tick.rs`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
-//! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound).
+//! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound). The other end: [`client`].
 
 pub mod client;
 pub mod clock;

@@ -138,7 +138,8 @@ pub enum Event {
     Epoch {
         /// Of which topic.
         topic: String,
-        /// The new history, and its newest number.
+        /// The new history, and its newest number. Its name is empty where a pattern brought the topic over WebSocket, whose
+        /// messages do not tell.
         head: Place,
     },
     /// The server holds this many frames that were not read yet.

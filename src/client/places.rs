@@ -17,8 +17,22 @@ struct Known {
     seq: u64,
     /// False from when a connection is lost until the server has said how the topic goes on.
     is_sure: bool,
-    /// The newest number that the heartbeat before named.
-    head: u64,
+    /// True from when somebody has been told that its epoch is to be asked for.
+    is_asked: bool,
+    /// As of the last heartbeat: the newest number that it named, and the last one that we had.
+    beat: (u64, u64),
+}
+
+/// What a heartbeat is to what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beat {
+    Agrees,
+    /// A topic that was never named here.
+    Unknown,
+    /// Everything up to that number should have come by now.
+    Due(u64),
+    /// The topic's numbers have begun anew, and what said so was lost.
+    Anew,
 }
 
 /// What numbers are to what came before them.
@@ -60,6 +74,10 @@ impl Places {
         }
     }
 
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
     pub(super) fn of_alias(&self, alias: u32) -> Option<TopicName> {
         self.aliases.get(&alias).cloned()
     }
@@ -79,9 +97,12 @@ impl Places {
         self.topics.get(topic).map_or(0, |known| known.seq)
     }
 
-    /// True exactly when it is known where the topic is, but not in which history.
-    pub(super) fn lacks_epoch(&self, topic: &TopicName) -> bool {
-        self.topics.get(topic).is_some_and(|known| known.epoch.is_none())
+    /// True once, of a topic of which it is known where it is, but not in which history.
+    pub(super) fn asks_for_epoch(&mut self, topic: &TopicName) -> bool {
+        let Some(known) = self.topics.get_mut(topic).filter(|known| known.epoch.is_none()) else {
+            return false;
+        };
+        !std::mem::replace(&mut known.is_asked, true)
     }
 
     /// A topic is resumed from a place that the caller had from elsewhere.
@@ -172,16 +193,23 @@ impl Places {
     /// The history that a topic's numbers belong to is not known any more.
     pub(super) fn forget_epoch(&mut self, topic: &TopicName) {
         if let Some(known) = self.topics.get_mut(topic) {
-            known.epoch = None;
+            (known.epoch, known.is_asked) = (None, false);
         }
     }
 
-    /// A heartbeat names a topic's newest number. Returns the last one that should have come by now: what the heartbeat
-    /// before named, as this one may have overtaken a message.
-    pub(super) fn beat(&mut self, topic: &TopicName, head: u64) -> Option<u64> {
-        let known = self.topics.get_mut(topic)?;
-        let due = std::mem::replace(&mut known.head, head).min(head);
-        (due > known.seq).then_some(due)
+    /// A heartbeat names a topic's newest number. It is held against the heartbeat before: this one may have overtaken
+    /// messages, and been overtaken by what was fetched elsewhere.
+    pub(super) fn beat(&mut self, topic: &TopicName, head: u64) -> Beat {
+        let Some(known) = self.topics.get_mut(topic) else { return Beat::Unknown };
+        let (head_then, seq_then) = std::mem::replace(&mut known.beat, (head, known.seq));
+        let due = head_then.min(head);
+        if head < seq_then {
+            Beat::Anew
+        } else if due > known.seq {
+            Beat::Due(due)
+        } else {
+            Beat::Agrees
+        }
     }
 
     pub(super) fn forget(&mut self, topic: &str) {
@@ -193,13 +221,13 @@ impl Places {
         self.was_lost = true;
         self.aliases.clear();
         for known in self.topics.values_mut() {
-            (known.is_sure, known.head) = (false, 0);
+            (known.is_sure, known.is_asked, known.beat) = (false, false, (0, 0));
         }
     }
 
     fn set(&mut self, topic: TopicName, epoch: Option<String>, seq: u64) {
         if self.topics.len() < TOPICS_MAX || self.topics.contains_key(&topic) {
-            self.topics.insert(topic, Known { epoch, seq, is_sure: true, head: 0 });
+            self.topics.insert(topic, Known { epoch, seq, is_sure: true, is_asked: false, beat: (0, 0) });
         }
     }
 }
@@ -266,9 +294,12 @@ mod tests {
     fn a_heartbeat_counts_what_the_one_before_named() {
         let mut places = Places::default();
         places.granted(&granted("e", 7, None), None);
-        assert_eq!(places.beat(&topic(), 9), None);
-        assert_eq!(places.beat(&topic(), 12), Some(9));
-        places.advance(&topic(), 12);
-        assert_eq!(places.beat(&topic(), 12), None);
+        assert_eq!(places.beat(&topic(), 9), Beat::Agrees);
+        assert_eq!(places.beat(&topic(), 12), Beat::Due(9));
+        places.advance(&topic(), 14);
+        assert_eq!(places.beat(&topic(), 12), Beat::Agrees, "what was fetched elsewhere is ahead");
+        assert_eq!(places.beat(&topic(), 3), Beat::Anew);
+        let other = TopicName::try_from("never.named").unwrap();
+        assert_eq!(places.beat(&other, 3), Beat::Unknown);
     }
 }

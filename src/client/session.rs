@@ -9,6 +9,8 @@
 mod asking;
 mod hearing;
 mod mending;
+#[cfg(test)]
+mod situations;
 
 use super::address::Transport;
 use super::error::ClientError;

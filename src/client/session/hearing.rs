@@ -5,7 +5,7 @@ use super::{Session, Wanted};
 use crate::client::address::Transport;
 use crate::client::envelope;
 use crate::client::error::ClientError;
-use crate::client::event::{Event, Message, Place};
+use crate::client::event::{Event, Granted, Message, Place, Refused};
 use crate::client::holes::Item;
 use crate::client::places::{Announced, Arrival};
 use crate::client::said::{self, Entry, Rejected, Said};
@@ -66,7 +66,7 @@ impl Session {
         } else {
             self.arrive(&topic, Item { from: seq, to: seq, event }, None);
         }
-        if self.returns && self.places.lacks_epoch(&topic) && self.is_by_pattern_only(topic.as_str()) {
+        if self.returns && self.is_by_pattern_only(topic.as_str()) && self.places.asks_for_epoch(&topic) {
             self.nameless.push(topic.to_string());
             self.look_up();
         }
@@ -93,7 +93,11 @@ impl Session {
                 self.tell_gap(topic, from, to, "datagram");
             }
             Arrival::Behind(from, to) => self.tell_gap(topic, from, to, "unseen"),
-            Arrival::Next if item.to <= self.places.seq(topic) => self.places.forget_epoch(topic),
+            Arrival::Next if item.to <= self.places.seq(topic) => {
+                self.places.forget_epoch(topic);
+                let head = Place { epoch: String::new(), seq: item.from - 1 };
+                self.tell(Event::Epoch { topic: topic.to_string(), head }, None);
+            }
             Arrival::Next => {}
         }
         self.places.advance(topic, item.to);
@@ -168,14 +172,19 @@ impl Session {
             Purpose::Release => {}
             Purpose::Lookup => {
                 for one in ok {
-                    let alias = one.alias;
-                    self.places.granted(&one.granted(), alias);
+                    let is_unknown = self.is_lossy() && !self.places.has(&one.topic);
+                    let (alias, one) = (one.alias, one.granted());
+                    self.hear_grant(&one, alias);
+                    let head = one.head.map_or(0, |head| head.seq);
+                    if let Some(name) = self.places.name(&one.topic).filter(|_| is_unknown && head > 0) {
+                        self.tell_gap(&name, 1, head, "unseen");
+                    }
                 }
                 self.release(asked.names);
                 self.look_up();
             }
             Purpose::Subscribe => {
-                let refused: Vec<_> = err.into_iter().map(crate::client::event::Refused::from).collect();
+                let refused: Vec<_> = err.into_iter().map(Refused::from).collect();
                 let mut whys = Vec::with_capacity(refused.len());
                 for one in &refused {
                     let why = [&one.topic, &one.code, &one.message].map(String::as_str).join(": ");
@@ -187,14 +196,8 @@ impl Session {
                 }
                 let mut granted = Vec::with_capacity(ok.len());
                 for one in ok {
-                    let alias = one.alias;
-                    let one = one.granted();
-                    if one.recovered == Some(false)
-                        && let Some(name) = self.places.name(&one.topic)
-                    {
-                        self.end_repair(&name);
-                    }
-                    self.places.granted(&one, alias);
+                    let (alias, one) = (one.alias, one.granted());
+                    self.hear_grant(&one, alias);
                     self.answered(&one.topic, Ok(()));
                     granted.push(one);
                 }
@@ -209,6 +212,19 @@ impl Session {
                 self.release(asked.names);
             }
         }
+    }
+
+    /// How a topic goes on. That its history was lost may have been said before, in a datagram that was lost too.
+    fn hear_grant(&mut self, one: &Granted, alias: Option<u32>) {
+        let (Some(name), Some(head)) = (self.places.name(&one.topic), &one.head) else { return };
+        let is_other = self.places.of(&one.topic).is_some_and(|known| known.epoch != head.epoch);
+        if one.recovered == Some(false) || is_other {
+            self.end_repair(&name);
+        }
+        if one.recovered.is_none() && is_other {
+            self.tell(Event::Epoch { topic: one.topic.clone(), head: head.clone() }, None);
+        }
+        self.places.granted(one, alias);
     }
 
     /// Leaves what was named for a moment only: a pattern keeps it, and the limit of names is for what is wanted.

@@ -3,6 +3,7 @@
 use super::{Repair, Session};
 use crate::client::event::{Event, Message, Wish};
 use crate::client::holes::Item;
+use crate::client::places::Beat;
 use crate::protocol::topic::TopicName;
 use std::collections::BTreeMap;
 
@@ -11,14 +12,24 @@ impl Session {
     pub(super) fn hear_heads(&mut self, heads: BTreeMap<String, u64>) {
         for (topic, head) in heads {
             let Some(name) = self.places.name(&topic).filter(|_| self.is_lossy()) else { continue };
-            let Some(due) = self.places.beat(&name, head).filter(|_| !self.holes.has(&name)) else {
-                continue;
-            };
-            if !self.begin_repair(&name, due) {
-                self.tell_gap(&name, self.places.seq(&name) + 1, due, "datagram");
-                self.places.advance(&name, due);
+            match self.places.beat(&name, head) {
+                Beat::Agrees => {}
+                // The event that named it was lost, or the one that said that it began anew.
+                Beat::Unknown | Beat::Anew => {
+                    if !self.nameless.contains(&topic) {
+                        self.nameless.push(topic);
+                    }
+                }
+                Beat::Due(_) if self.holes.has(&name) => {}
+                Beat::Due(due) => {
+                    if !self.begin_repair(&name, due) {
+                        self.tell_gap(&name, self.places.seq(&name) + 1, due, "datagram");
+                        self.places.advance(&name, due);
+                    }
+                }
             }
         }
+        self.look_up();
     }
 
     /// Has everything after the topic's place fetched elsewhere; false where there is no elsewhere.
