@@ -151,7 +151,7 @@ const _: () = assert!(ON_GRID_NS < OWN_LAG_MAX_NS);
 /// Latencies are kept from 1 us to this, in microseconds, with three digits.
 pub(crate) const LATENCY_US_MAX: u64 = 60_000_000;
 
-/// The floor sends so many datagrams in one system call, as Stentor does.
+/// The floor sends so many datagrams in one system call.
 pub(crate) const FLOOR_DATAGRAMS_PER_CALL: usize = 64;
 /// The floor reads this much from its publisher at once.
 pub(crate) const FLOOR_READ_BYTES: usize = 64 * 1024;
