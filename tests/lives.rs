@@ -9,8 +9,9 @@
 
 mod common;
 
+use common::framed::{Frame, Framed as _};
 use common::process::Process;
-use common::tcp::{Frame, frame};
+use common::tcp::frame;
 use common::udp::UdpClient;
 use common::{PATIENCE, upgrade_request, within};
 use fastrand::Rng;
@@ -148,7 +149,7 @@ impl Line {
                     }
                 }
             }
-            Self::Datagrams(client) => {
+            Self::Datagrams(mut client) => {
                 let until = Instant::now() + length;
                 while Instant::now() < until {
                     client.renew().await;

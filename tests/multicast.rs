@@ -9,7 +9,8 @@
 
 mod common;
 
-use common::tcp::{Frame, TcpClient};
+use common::framed::{Frame, Framed as _};
+use common::tcp::TcpClient;
 use common::{TestServer, within};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;

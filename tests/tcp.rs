@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::tcp::{Frame, TcpClient, frame, publish_frame};
+use common::framed::{Frame, Framed as _};
+use common::tcp::{TcpClient, frame, publish_frame};
 use common::{TestServer, eventually};
 use serde_json::{Value, json};
 use stentor::config::Rule;

@@ -6,7 +6,8 @@
 
 mod common;
 
-use common::tcp::{Frame, TcpClient};
+use common::framed::{Frame, Framed as _};
+use common::tcp::TcpClient;
 use common::udp::{UdpClient, hello, socket};
 use common::{TestServer, eventually, within};
 use serde_json::{Value, json};

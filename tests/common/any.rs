@@ -2,7 +2,8 @@
 //!
 //! Names for aliases are taken from the answers and `topic` events, which are not handed on; nor are signs of life.
 
-use super::tcp::{Frame, TcpClient};
+use super::framed::{Frame, Framed as _};
+use super::tcp::TcpClient;
 use super::udp::UdpClient;
 use super::{Client, TestServer};
 use serde_json::{Value, json};

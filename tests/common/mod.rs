@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod any;
+pub(crate) mod framed;
 pub(crate) mod process;
 pub(crate) mod tcp;
 pub(crate) mod udp;

@@ -1,6 +1,6 @@
 //! A client by datagram that knows no more than the wire.
 
-use super::tcp::Frame;
+use super::framed::{Frame, Framed};
 use super::{TestServer, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,11 +40,6 @@ impl UdpClient {
         client
     }
 
-    pub(crate) async fn send_json(&self, mut operation: Value) {
-        operation["cookie"] = json!(self.cookie);
-        self.socket.send(format!("J{operation}").as_bytes()).await.unwrap();
-    }
-
     pub(crate) async fn renew(&self) {
         self.socket.send(format!("H{}", self.cookie).as_bytes()).await.unwrap();
     }
@@ -53,51 +48,17 @@ impl UdpClient {
         let body = [b"P", &(topic.len() as u16).to_be_bytes()[..], topic.as_bytes(), payload].concat();
         self.socket.send(&body).await.unwrap();
     }
+}
 
-    /// The next frame that is not only a sign of life.
-    pub(crate) async fn next(&mut self, what: &str) -> Frame {
-        loop {
-            let frame = self.next_of_any(what).await;
-            if frame != Frame::Heartbeat {
-                return frame;
-            }
-        }
+impl Framed for UdpClient {
+    async fn send_json(&mut self, mut operation: Value) {
+        operation["cookie"] = json!(self.cookie);
+        self.socket.send(format!("J{operation}").as_bytes()).await.unwrap();
     }
 
-    pub(crate) async fn next_of_any(&mut self, what: &str) -> Frame {
+    async fn next_of_any(&mut self, what: &str) -> Frame {
         let mut buffer = vec![0; 65_536];
         let length = within(what, self.socket.recv(&mut buffer)).await.unwrap();
         Frame::read(&buffer[..length], what)
-    }
-
-    pub(crate) async fn next_json(&mut self, what: &str) -> Value {
-        match self.next(what).await {
-            Frame::Json(json) => json,
-            other => panic!("waiting for {what}, there came {other:?}"),
-        }
-    }
-
-    pub(crate) async fn ask(&mut self, operation: Value) -> Value {
-        self.send_json(operation).await;
-        self.next_json("an answer").await
-    }
-
-    /// Subscribes; returns the aliases.
-    pub(crate) async fn subscribe(&mut self, topics: &[&str]) -> Vec<u32> {
-        let ack = self.ask(json!({"op": "subscribe", "args": topics})).await;
-        assert_eq!(ack["err"], json!([]), "{ack}");
-        ack["ok"].as_array().unwrap().iter().map(|one| one["alias"].as_u64().unwrap() as u32).collect()
-    }
-
-    /// The next must be this message.
-    pub(crate) async fn expect(&mut self, alias: u32, seq: u64, payload: &[u8]) {
-        assert_eq!(self.next("a message").await, Frame::Message(b'D', alias, seq, payload.to_vec()));
-    }
-
-    /// Everything that has come, in bytes, once the server is known to have acted on all that was sent.
-    pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
-        let mut buffer = vec![0; 65_536];
-        let mut next = || self.socket.try_recv(&mut buffer).ok().map(|length| buffer[..length].to_vec());
-        std::iter::from_fn(&mut next).collect()
     }
 }
