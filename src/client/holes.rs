@@ -60,7 +60,7 @@ impl Holes {
     }
 
     pub(super) fn has(&self, topic: &TopicName) -> bool {
-        self.by_topic.contains_key(topic)
+        !self.by_topic.is_empty() && self.by_topic.contains_key(topic)
     }
 
     /// Something is missing, up to that number at least. True exactly when nothing was missing of the topic before.
@@ -91,7 +91,7 @@ impl Holes {
     pub(super) fn next(&mut self, topic: &TopicName, seq: u64) -> Option<Item> {
         loop {
             let first = self.by_topic.get_mut(topic)?.waiting.first_entry()?;
-            if *first.key() > seq + 1 {
+            if *first.key() > seq.saturating_add(1) {
                 return None;
             }
             let item = first.remove();
@@ -106,8 +106,8 @@ impl Holes {
     /// The number before which something is missing after `seq`.
     pub(super) fn end(&self, topic: &TopicName, seq: u64) -> Option<u64> {
         let hole = self.by_topic.get(topic)?;
-        let end = hole.waiting.keys().next().copied().unwrap_or(hole.until + 1);
-        (end > seq + 1).then_some(end)
+        let end = hole.waiting.keys().next().copied().unwrap_or(hole.until.saturating_add(1));
+        (end > seq.saturating_add(1)).then_some(end)
     }
 
     pub(super) fn close(&mut self, topic: &TopicName) {

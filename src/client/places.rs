@@ -145,34 +145,19 @@ impl Places {
             None if self.was_lost && head.seq > 0 => Announced::Unseen(1, head.seq),
             None => Announced::AsKnown,
             Some((Some(epoch), ..)) if epoch != head.epoch => Announced::Anew,
-            Some((_, seq, _)) if seq < head.seq => Announced::Unseen(seq + 1, head.seq),
+            Some((_, seq, _)) if seq < head.seq => Announced::Unseen(seq.saturating_add(1), head.seq),
             Some(_) => Announced::AsKnown,
         }
     }
 
     /// What a number, or several that are told of in one, are to what came before. Nothing is taken down yet.
-    ///
-    /// `may_begin_anew`: the server would not say if the topic's numbers did.
-    pub(super) fn arrival(
-        &self,
-        topic: &TopicName,
-        from: u64,
-        to: u64,
-        is_lossy: bool,
-        may_begin_anew: bool,
-    ) -> Arrival {
+    pub(super) fn arrival(&self, topic: &TopicName, from: u64, to: u64, is_lossy: bool) -> Arrival {
         match self.topics.get(topic) {
             None if self.was_lost && from > 1 => Arrival::Behind(1, from - 1),
             None => Arrival::Next,
-            Some(known) if to <= known.seq => {
-                if may_begin_anew {
-                    Arrival::Next
-                } else {
-                    Arrival::Old
-                }
-            }
-            Some(known) if from > known.seq + 1 && (is_lossy || !known.is_sure) => {
-                Arrival::Behind(known.seq + 1, from - 1)
+            Some(known) if to <= known.seq => Arrival::Old,
+            Some(known) if from > known.seq.saturating_add(1) && (is_lossy || !known.is_sure) => {
+                Arrival::Behind(known.seq.saturating_add(1), from - 1)
             }
             Some(_) => Arrival::Next,
         }
@@ -182,7 +167,7 @@ impl Places {
     pub(super) fn advance(&mut self, topic: &TopicName, seq: u64) {
         match self.topics.get_mut(topic) {
             Some(known) => {
-                // Numbers that go back, and are no replay of a snapshot, are another history: `may_begin_anew`.
+                // It may go back: what a snapshot begins with is replayed from there.
                 known.seq = seq;
                 known.is_sure = true;
             }
@@ -250,13 +235,13 @@ mod tests {
         let mut places = Places::default();
         places.granted(&granted("e", 7, None), None);
         assert_eq!(places.of("t").unwrap().to_string(), "e:7");
-        assert_eq!(places.arrival(&topic(), 8, 8, false, false), Arrival::Next);
+        assert_eq!(places.arrival(&topic(), 8, 8, false), Arrival::Next);
         places.advance(&topic(), 8);
         places.lost();
         // Everything since then follows, so the head of now is not where we are.
         places.granted(&granted("e", 100, Some(true)), None);
         assert_eq!(places.of("t").unwrap().to_string(), "e:8");
-        assert_eq!(places.arrival(&topic(), 8, 8, false, false), Arrival::Old);
+        assert_eq!(places.arrival(&topic(), 8, 8, false), Arrival::Old);
         places.lost();
         places.granted(&granted("e", 100, Some(false)), None);
         assert_eq!(places.of("t").unwrap().to_string(), "e:100");
@@ -268,12 +253,12 @@ mod tests {
     fn a_jump_counts_where_datagrams_are_lost_or_nothing_was_said_of_how_it_goes_on() {
         let mut places = Places::default();
         places.granted(&granted("e", 7, None), None);
-        assert_eq!(places.arrival(&topic(), 10, 10, false, false), Arrival::Next, "conflated");
-        assert_eq!(places.arrival(&topic(), 10, 10, true, false), Arrival::Behind(8, 9));
+        assert_eq!(places.arrival(&topic(), 10, 10, false), Arrival::Next, "conflated");
+        assert_eq!(places.arrival(&topic(), 10, 10, true), Arrival::Behind(8, 9));
         places.lost();
-        assert_eq!(places.arrival(&topic(), 10, 10, false, false), Arrival::Behind(8, 9));
+        assert_eq!(places.arrival(&topic(), 10, 10, false), Arrival::Behind(8, 9));
         let other = TopicName::try_from("born.meanwhile").unwrap();
-        assert_eq!(places.arrival(&other, 4, 4, false, false), Arrival::Behind(1, 3));
+        assert_eq!(places.arrival(&other, 4, 4, false), Arrival::Behind(1, 3));
     }
 
     #[test]

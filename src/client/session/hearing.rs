@@ -9,7 +9,7 @@ use crate::client::event::{Event, Granted, Message, Place, Refused};
 use crate::client::holes::Item;
 use crate::client::places::{Announced, Arrival};
 use crate::client::said::{self, Entry, Rejected, Said};
-use crate::client::wire::Text;
+use crate::client::wire::{Heard, Text};
 use crate::ids::Epoch;
 use crate::message::Payload;
 use crate::protocol::outcome::Published;
@@ -18,9 +18,23 @@ use bytes::Bytes;
 use std::time::Duration;
 
 impl Session {
+    /// What came on the connection.
+    pub(in crate::client) fn hear(&mut self, heard: Heard) -> Result<(), ClientError> {
+        match heard {
+            Heard::Text(text) => {
+                self.hear_text(text);
+                Ok(())
+            }
+            Heard::Data { alias, seq, payload, is_snapshot } => {
+                self.hear_data(alias, seq, payload, is_snapshot)
+            }
+            Heard::Closed(closed) => Err(ClientError::Closed { closed }),
+        }
+    }
+
     /// A message of the topic with that alias. One that was never named is nothing that can be handed on: a stream that
     /// does so is at fault, and of datagrams the one that named it was lost.
-    pub(in crate::client) fn hear_data(
+    fn hear_data(
         &mut self,
         alias: u32,
         seq: u64,
@@ -40,7 +54,7 @@ impl Session {
     }
 
     /// An answer, an event, or a message in its envelope.
-    pub(in crate::client) fn hear(&mut self, text: Text) {
+    fn hear_text(&mut self, text: Text) {
         if let Some(message) = envelope::open(text.as_bytes(), &text) {
             // The server has no topics of other names.
             if let Some(topic) = self.places.name(&message.topic) {
@@ -66,6 +80,7 @@ impl Session {
         } else {
             self.arrive(&topic, Item { from: seq, to: seq, event }, None);
         }
+        // A topic that was asked for by its name has its epoch from the answer.
         if self.returns && self.is_by_pattern_only(topic.as_str()) && self.places.asks_for_epoch(&topic) {
             self.nameless.push(topic.to_string());
             self.look_up();
@@ -80,12 +95,19 @@ impl Session {
             }
             return;
         }
-        // Over WebSocket a topic that a pattern brought may retire and begin anew without a word.
-        let may_begin_anew =
-            self.transport == Transport::WebSocket && self.is_by_pattern_only(topic.as_str());
-        match self.places.arrival(topic, item.from, item.to, self.is_lossy(), may_begin_anew) {
+        match self.places.arrival(topic, item.from, item.to, self.is_lossy()) {
+            // Over WebSocket a topic that a pattern brought may retire and begin anew without a word.
+            Arrival::Old
+                if self.transport == Transport::WebSocket && self.is_by_pattern_only(topic.as_str()) =>
+            {
+                self.places.forget_epoch(topic);
+                let head = Place { epoch: String::new(), seq: item.from.saturating_sub(1) };
+                self.tell(Event::Epoch { topic: topic.to_string(), head }, None);
+            }
             Arrival::Old => return,
-            Arrival::Behind(from, to) if self.is_lossy() && self.places.seq(topic) + 1 == from => {
+            Arrival::Behind(from, to)
+                if self.is_lossy() && self.places.seq(topic).saturating_add(1) == from =>
+            {
                 if self.begin_repair(topic, to) {
                     self.holes.wait(topic, item);
                     return;
@@ -93,11 +115,6 @@ impl Session {
                 self.tell_gap(topic, from, to, "datagram");
             }
             Arrival::Behind(from, to) => self.tell_gap(topic, from, to, "unseen"),
-            Arrival::Next if item.to <= self.places.seq(topic) => {
-                self.places.forget_epoch(topic);
-                let head = Place { epoch: String::new(), seq: item.from - 1 };
-                self.tell(Event::Epoch { topic: topic.to_string(), head }, None);
-            }
             Arrival::Next => {}
         }
         self.places.advance(topic, item.to);

@@ -23,7 +23,7 @@ impl Session {
                 Beat::Due(_) if self.holes.has(&name) => {}
                 Beat::Due(due) => {
                     if !self.begin_repair(&name, due) {
-                        self.tell_gap(&name, self.places.seq(&name) + 1, due, "datagram");
+                        self.tell_gap(&name, self.places.seq(&name).saturating_add(1), due, "datagram");
                         self.places.advance(&name, due);
                     }
                 }
@@ -104,7 +104,7 @@ impl Session {
     pub(super) fn give_up(&mut self, topic: &TopicName, reason: &str) {
         self.hand_on_waiting(topic);
         while let Some(end) = self.holes.end(topic, self.places.seq(topic)) {
-            self.tell_gap(topic, self.places.seq(topic) + 1, end - 1, reason);
+            self.tell_gap(topic, self.places.seq(topic).saturating_add(1), end - 1, reason);
             self.places.advance(topic, end - 1);
             self.hand_on_waiting(topic);
         }
@@ -122,8 +122,8 @@ impl Session {
         if item.to <= seq {
             return;
         }
-        if item.from > seq + 1 {
-            self.tell_gap(topic, seq + 1, item.from - 1, "datagram");
+        if item.from > seq.saturating_add(1) {
+            self.tell_gap(topic, seq.saturating_add(1), item.from - 1, "datagram");
         }
         self.places.advance(topic, item.to);
         self.tell(item.event, None);

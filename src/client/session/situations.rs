@@ -5,8 +5,9 @@ use super::{Repair, Session};
 use crate::client::address::Transport;
 use crate::client::error::ClientError;
 use crate::client::event::Event;
-use crate::client::wire::Text;
+use crate::client::wire::{Heard, Text};
 use bytes::Bytes;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,7 +29,8 @@ impl Scene {
     }
 
     fn hears(&mut self, said: Value) {
-        self.session.hear(Text::from_bytes(Bytes::from(said.to_string())).unwrap());
+        let text = Text::from_bytes(Bytes::from(said.to_string())).unwrap();
+        self.session.hear(Heard::Text(text)).unwrap();
     }
 
     /// Subscribes, and has it granted at these numbers of the epoch `e`.
@@ -51,7 +53,8 @@ impl Scene {
     }
 
     fn datagram(&mut self, alias: u32, seq: u64) {
-        self.session.hear_data(alias, seq, Bytes::from(seq.to_string()), false).unwrap();
+        let payload = Bytes::from(seq.to_string());
+        self.session.hear(Heard::Data { alias, seq, payload, is_snapshot: false }).unwrap();
     }
 
     fn is_cut(&mut self) {
@@ -216,4 +219,54 @@ fn a_name_or_a_new_epoch_that_was_lost_is_found_out_by_heartbeats() {
     scene.datagram(3, 3);
     assert_eq!(scene.told(), ["t anew f:2", "t 3"]);
     assert_eq!(scene.asks(), None, "what is wanted by its name is not left");
+}
+
+/// Numbers as nobody would send them.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0_u64..6, Just(u64::MAX - 1), Just(u64::MAX)]
+}
+
+proptest! {
+    /// Whatever a server says is taken; nothing in it is a panic or keeps a session busy for ever.
+    #[test]
+    fn no_words_of_a_server_are_a_panic(
+        wire in 0_usize..3,
+        said in proptest::collection::vec((0..9, 0_u32..3, number(), number()), 0..40),
+    ) {
+        let transport = [Transport::WebSocket, Transport::Tcp, Transport::Udp][wire];
+        let mut scene = Scene::over(transport, said.len() % 2 == 0);
+        scene.joins(&[("t0", 3), ("t*", 0)]);
+        for (kind, topic, one, other) in said {
+            let name = format!("t{topic}");
+            let place = json!({"topic": name, "alias": topic, "epoch": if one % 2 == 0 { "e" } else { "f" }, "seq": other});
+            let said = match kind {
+                0 => json!({"stream": name, "seq": one, "data": other}),
+                1 => json!({"stream": name, "seq": one, "snap": true, "data": other}),
+                2 => json!({"event": "gap", "topic": name, "from": one, "to": other, "reason": "evicted"}),
+                3 => json!({"event": "heartbeat", "seq": {&name: one}}),
+                4 => json!({"event": "ack", "id": one, "ok": [place], "err": []}),
+                5 => {
+                    let mut event = place;
+                    event["event"] = json!(if one < 3 { "topic" } else { "epoch" });
+                    event
+                }
+                6 => {
+                    let payload = Bytes::new();
+                    let _ = scene.session.hear(Heard::Data { alias: topic, seq: one, payload, is_snapshot: other == 0 });
+                    continue;
+                }
+                7 => {
+                    scene.session.mended(Event::Gap { topic: name, from: one, to: other, reason: String::new() });
+                    continue;
+                }
+                _ => {
+                    scene.is_cut();
+                    continue;
+                }
+            };
+            scene.hears(said);
+        }
+        scene.session.unmendable();
+        scene.told();
+    }
 }
