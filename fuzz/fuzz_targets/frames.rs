@@ -7,7 +7,7 @@ use stentor::message::wire::Wire;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let [wire, odd, even, bytes @ ..] = bytes {
-        let wire = if wire % 2 == 0 { Wire::WebSocket } else { Wire::Tcp };
+        let wire = [Wire::WebSocket, Wire::Tcp, Wire::Udp][usize::from(wire % 3)];
         stentor::properties::frames::hold(wire, bytes, &[usize::from(*odd), usize::from(*even)]);
     }
 });

@@ -1,7 +1,8 @@
 //! Frames from clients: how the bytes are cut by the network changes nothing of what they say.
 
 use crate::message::wire::Wire;
-use crate::transport::inbound::{Decoder, Inbound};
+use crate::transport::inbound::{Decoder, Decoders, Inbound};
+use crate::transport::udp::{self, Datagram};
 
 /// Bytes a message may have here.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -11,13 +12,28 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 /// # Panics
 /// Where it does not hold.
 pub fn hold(wire: Wire, bytes: &[u8], cuts: &[usize]) {
+    if wire == Wire::Udp {
+        return hold_datagram(bytes);
+    }
     let whole = decoded(wire, bytes, &[usize::MAX]);
     assert_eq!(decoded(wire, bytes, cuts), whole, "cut as {cuts:?}");
 }
 
-/// What the bytes say, in such pieces, by a decoder that is dropped whenever it holds nothing, as connections do.
+/// Nobody cuts a datagram; what it publishes is what the same frame does over TCP.
+fn hold_datagram(bytes: &[u8]) {
+    let read = udp::Reader::default().read(bytes);
+    if let Some(Datagram::Publish(topic, payload)) = read
+        && bytes.len() <= MESSAGE_BYTES_MAX
+    {
+        let framed = [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+        assert_eq!(decoded(Wire::Tcp, &framed, &[usize::MAX]), [Inbound::Publish(topic, payload)]);
+    }
+}
+
+/// What the bytes say, in such pieces, by a decoder that is given back whenever it holds nothing, as connections do.
 pub(crate) fn decoded(wire: Wire, mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbound> {
-    let mut decoder = None;
+    let mut decoders = Decoders::new(MESSAGE_BYTES_MAX);
+    let mut decoder: Option<Box<Decoder>> = None;
     let mut seen = Vec::new();
     for cut in cuts.iter().cycle() {
         if bytes.is_empty() {
@@ -25,14 +41,14 @@ pub(crate) fn decoded(wire: Wire, mut bytes: &[u8], cuts: &[usize]) -> Vec<Inbou
         }
         let (piece, rest) = bytes.split_at((*cut).clamp(1, bytes.len()));
         bytes = rest;
-        let current = decoder.get_or_insert_with(|| Decoder::new(wire, MESSAGE_BYTES_MAX));
+        let current = decoder.get_or_insert_with(|| decoders.lend(wire));
         current.feed(piece);
         seen.extend(std::iter::from_fn(|| current.next()));
         if matches!(seen.last(), Some(Inbound::Close(_) | Inbound::Violation(..))) {
             break;
         }
-        if current.is_idle() {
-            decoder = None;
+        if let Some(idle) = decoder.take_if(|decoder| decoder.is_idle()) {
+            decoders.give_back(idle);
         }
     }
     seen
