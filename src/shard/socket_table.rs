@@ -46,7 +46,7 @@ impl SocketTable {
 
     /// Who is at the other end.
     pub(super) fn about(&self, slot: Slot) -> Option<&Client> {
-        let datagrams = || self.udp.get(slot).map(|holder| &holder.about);
+        let datagrams = || self.udp.get(slot).map(|holder| &*holder.about);
         self.get(slot).map(|socket| &socket.about).or_else(datagrams)
     }
 

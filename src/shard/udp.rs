@@ -6,6 +6,7 @@ use crate::ids::Slot;
 use crate::message::tcp::LENGTH_BYTES;
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg as _;
+use slab::Slab;
 use std::rc::Rc;
 use tokio::net::UdpSocket;
 
@@ -13,13 +14,18 @@ use tokio::net::UdpSocket;
 #[derive(Debug, Default)]
 pub(super) struct Udp {
     socket: Option<Rc<UdpSocket>>,
-    by_slot: Vec<Option<Box<Holder>>>,
+    /// Side by side, since a datagram is little more than its address: apart they cost a tenth of it.
+    holders: Slab<Holder>,
+    /// Their places among these by slot; [`NOBODY`] for most.
+    places: Vec<u32>,
 }
+
+const NOBODY: u32 = u32::MAX;
 
 /// Who holds a lease.
 #[derive(Debug)]
 pub(super) struct Holder {
-    pub(super) about: Client,
+    pub(super) about: Box<Client>,
     /// A socket of its own, through which it is sent to.
     own: Option<Rc<UdpSocket>>,
     address: SocketAddrAny,
@@ -33,23 +39,25 @@ impl Holder {
 
 impl Udp {
     pub(super) fn new(socket: Option<Rc<UdpSocket>>) -> Self {
-        Self { socket, by_slot: Vec::new() }
+        Self { socket, ..Self::default() }
     }
 
     pub(super) fn insert(&mut self, slot: Slot, about: Client, own: Option<Rc<UdpSocket>>) {
         let slot = slot as usize;
-        if slot >= self.by_slot.len() {
-            self.by_slot.resize_with(slot + 1, || None);
+        if slot >= self.places.len() {
+            self.places.resize(slot + 1, NOBODY);
         }
-        self.by_slot[slot] = Some(Box::new(Holder { address: about.peer.as_any(), own, about }));
+        let holder = Holder { address: about.peer.as_any(), own, about: Box::new(about) };
+        self.places[slot] = self.holders.insert(holder) as u32;
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Holder> {
-        self.by_slot.get(slot as usize)?.as_deref()
+        self.holders.get(*self.places.get(slot as usize)? as usize)
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) -> Option<Box<Holder>> {
-        self.by_slot.get_mut(slot as usize)?.take()
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Holder> {
+        let place = std::mem::replace(self.places.get_mut(slot as usize)?, NOBODY);
+        self.holders.try_remove(place as usize)
     }
 
     /// Sends frames without their lengths, one a datagram; what the kernel does not take now is not sent.
