@@ -86,15 +86,17 @@ impl Process {
 
     /// The exit code, once it has ended.
     pub(crate) async fn code(&mut self) -> Option<i32> {
-        super::within("the server to end", async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status.code();
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        super::within("the server to end", self.ended()).await
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
             }
-        })
-        .await
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

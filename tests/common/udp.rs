@@ -4,7 +4,9 @@ use super::framed::{Frame, Framed};
 use super::{TestServer, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 /// See the module.
 pub(crate) struct UdpClient {
@@ -33,11 +35,26 @@ impl UdpClient {
 
     pub(crate) async fn connect_to(address: SocketAddr) -> Self {
         let mut client = Self { socket: socket(address).await, cookie: String::new() };
-        client.socket.send(&hello(128)).await.unwrap();
-        let cookie = client.next_json("a cookie").await;
-        assert_eq!(cookie["event"], "cookie", "{cookie}");
-        client.cookie = cookie["cookie"].as_str().unwrap().to_owned();
+        within("a cookie", async {
+            while client.cookie.is_empty() {
+                client.socket.send(&hello(128)).await.unwrap();
+                let _ = timeout(Duration::from_secs(1), client.take_cookie()).await;
+            }
+        })
+        .await;
         client
+    }
+
+    /// Who had the port before may still be sent something.
+    async fn take_cookie(&mut self) {
+        while self.cookie.is_empty() {
+            match self.next("a cookie").await {
+                Frame::Json(json) if json["event"] == "cookie" => {
+                    self.cookie = json["cookie"].as_str().unwrap().to_owned();
+                }
+                _ => {}
+            }
+        }
     }
 
     pub(crate) async fn renew(&self) {
