@@ -90,15 +90,19 @@ impl Line {
         let topics = [rng.usize(..TOPICS), rng.usize(..TOPICS)].map(|topic| format!("life.{topic}"));
         let operation = json!({"op": "subscribe", "args": topics});
         match number % 3 {
-            0 => {
+            0 => loop {
                 let mut stream = connect(to.websocket).await;
                 let path = format!("/stream?streams={}/{}", topics[0], topics[1]);
                 stream.write_all(upgrade_request(&path, "").as_bytes()).await.unwrap();
                 let mut head = [0; 12];
                 within("a handshake", stream.read_exact(&mut head)).await.unwrap();
-                assert_eq!(&head, b"HTTP/1.1 101");
-                Self::Stream(stream)
-            }
+                if &head == b"HTTP/1.1 101" {
+                    return Self::Stream(stream);
+                }
+                // Those who have vanished have their seats for a while yet.
+                assert_eq!(&head, b"HTTP/1.1 503");
+                sleep(Duration::from_secs(1)).await;
+            },
             1 => {
                 let mut stream = connect(to.tcp).await;
                 stream.write_all(&frame(b'J', operation.to_string().as_bytes())).await.unwrap();
