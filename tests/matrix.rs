@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::any::{AnyClient, Came, Wire, message};
+use common::any::{AnyClient, Came, Wire, matrix, message};
 use common::{PATIENCE, TestServer, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -368,31 +368,6 @@ async fn a_stalled_socket_is_given_up_by_time(wire: Wire) {
             }
         }
     }
-}
-
-macro_rules! play {
-    ($($on:ident, $wire:ident: $($behaviour:ident)*;)*) => {$(
-        mod $on {
-            use super::common::any::Wire;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $behaviour() {
-                    super::$behaviour(Wire::$wire).await;
-                }
-            )*
-        }
-    )*};
-}
-
-/// On every wire, and on those that lose nothing and fill.
-macro_rules! matrix {
-    (everywhere: $($every:ident)*; streams: $($stream:ident)*;) => {
-        play! {
-            on_websocket, WebSocket: $($every)* $($stream)*;
-            on_tcp, Tcp: $($every)* $($stream)*;
-            on_udp, Udp: $($every)*;
-        }
-    };
 }
 
 matrix! {

@@ -1,13 +1,21 @@
 //! A client of any wire, so that a behaviour is described once: what comes is told alike, whatever it was wrapped in.
 //!
-//! Names for aliases are taken from the answers and `topic` events, which are not handed on; nor are signs of life.
+//! Names for aliases are taken from the answers and `topic` events, which are not handed on; nor are signs of life,
+//! which are answered.
 
 use super::framed::{Frame, Framed as _};
-use super::tcp::TcpClient;
+use super::tcp::{TcpClient, frame};
 use super::udp::UdpClient;
-use super::{Client, TestServer};
-use serde_json::{Value, json};
+use super::{Client, TestServer, within};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use stentor::Settings;
+use stentor::config::Networks;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
 /// What a client speaks.
@@ -33,6 +41,11 @@ pub(crate) enum Came {
     Close(u16, String),
 }
 
+/// Lets anybody on loopback publish, by datagram too.
+pub(crate) fn open(settings: &mut Settings) {
+    settings.udp_publish_from = Networks::try_from("127.0.0.0/8".to_owned()).unwrap();
+}
+
 /// A live message.
 pub(crate) fn message(topic: &str, seq: u64, payload: impl Into<Value>) -> Came {
     Came::Message { topic: topic.to_owned(), seq, payload: payload.into(), is_snapshot: false }
@@ -42,6 +55,8 @@ pub(crate) fn message(topic: &str, seq: u64, payload: impl Into<Value>) -> Came 
 pub(crate) struct AnyClient {
     line: Line,
     names: HashMap<u32, String>,
+    /// Of the last message that came, as they were published.
+    pub(crate) bytes: Vec<u8>,
 }
 
 enum Line {
@@ -58,7 +73,7 @@ impl AnyClient {
             Wire::Tcp => Line::Tcp(TcpClient::connect(server).await),
             Wire::Udp => Line::Udp(UdpClient::connect(server).await),
         };
-        Self { line, names: HashMap::new() }
+        Self { line, names: HashMap::new(), bytes: Vec::new() }
     }
 
     pub(crate) async fn say(&mut self, operation: Value) {
@@ -69,12 +84,46 @@ impl AnyClient {
         }
     }
 
+    /// The same of what may be no operation; false where this wire would ignore it: a datagram says who it is from.
+    pub(crate) async fn say_text(&mut self, text: &str) -> bool {
+        match &mut self.line {
+            Line::WebSocket(client) => client.send_text(text).await,
+            Line::Tcp(client) => client.send(&frame(b'J', text.as_bytes())).await,
+            Line::Udp(client) => {
+                let Ok(operation) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
+                let comma = if operation.is_empty() { "" } else { "," };
+                let rest = text.trim_start().strip_prefix('{').unwrap();
+                let datagram = format!("J{{\"cookie\":\"{}\"{comma}{rest}", client.cookie);
+                client.socket.send(datagram.as_bytes()).await.unwrap();
+            }
+        }
+        true
+    }
+
+    /// Says no more, and still listens.
+    pub(crate) async fn shut_sending(&mut self) {
+        let stream = match &mut self.line {
+            Line::WebSocket(client) => client.stream(),
+            Line::Tcp(client) => &mut client.stream,
+            Line::Udp(_) => panic!("datagrams have no half"),
+        };
+        within("the sending half to be shut", stream.shutdown()).await.unwrap();
+    }
+
     pub(crate) async fn next(&mut self, what: &str) -> Came {
         loop {
             let came = match &mut self.line {
-                Line::WebSocket(client) => unwrapped(client.next_named(what).await, what),
+                Line::WebSocket(client) => {
+                    let frame = client.next_named(what).await;
+                    self.unwrapped(frame, what)
+                }
                 Line::Tcp(client) => {
-                    let frame = client.next(what).await;
+                    let frame = client.next_of_any(what).await;
+                    if frame == Frame::Heartbeat {
+                        // One that has been closed meanwhile is told by what comes next.
+                        let _ = client.stream.write_all(&super::tcp::frame(b'H', b"")).await;
+                        continue;
+                    }
                     self.understood(frame)
                 }
                 Line::Udp(client) => {
@@ -88,15 +137,42 @@ impl AnyClient {
         }
     }
 
+    fn message(&mut self, topic: String, seq: u64, bytes: Vec<u8>, is_snapshot: bool) -> Came {
+        let payload = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        self.bytes = bytes;
+        Came::Message { topic, seq, payload, is_snapshot }
+    }
+
+    /// What a frame of the combined endpoint means; `None` where the library answers it.
+    fn unwrapped(&mut self, frame: Option<Message>, what: &str) -> Option<Came> {
+        let text = match frame {
+            Some(Message::Text(text)) => text,
+            Some(Message::Close(Some(close))) => {
+                return Some(Came::Close(close.code.into(), close.reason.to_string()));
+            }
+            Some(Message::Pong(_)) => return None,
+            other => panic!("waiting for {what}, there came {other:?}"),
+        };
+        let Ok(envelope) = serde_json::from_str::<Envelope>(&text) else {
+            return Some(Came::Said(serde_json::from_str(&text).unwrap()));
+        };
+        let bytes = match (envelope.data, envelope.text, envelope.base64) {
+            (Some(data), None, None) => data.get().into(),
+            (None, Some(text), None) => text.into_bytes(),
+            (None, None, Some(base64)) => BASE64_STANDARD.decode(base64).unwrap(),
+            _ => panic!("not one payload: {text}"),
+        };
+        Some(self.message(envelope.stream, envelope.seq, bytes, envelope.snap))
+    }
+
     /// What it means; `None` where it only names a topic.
     fn understood(&mut self, frame: Frame) -> Option<Came> {
         match frame {
             Frame::Message(kind, alias, seq, bytes) => {
                 let topic =
                     self.names.get(&alias).cloned().unwrap_or_else(|| panic!("alias {alias} has no name"));
-                let payload = serde_json::from_slice(&bytes)
-                    .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-                Some(Came::Message { topic, seq, payload, is_snapshot: kind == b'S' })
+                Some(self.message(topic, seq, bytes, kind == b'S'))
             }
             Frame::Json(mut said) => {
                 self.learn(&mut said);
@@ -179,19 +255,55 @@ impl AnyClient {
     }
 }
 
-/// What a frame of the combined endpoint means; `None` where the library answers it.
-fn unwrapped(frame: Option<Message>, what: &str) -> Option<Came> {
-    let text = match frame {
-        Some(Message::Text(text)) => text,
-        Some(Message::Close(Some(close))) => {
-            return Some(Came::Close(close.code.into(), close.reason.to_string()));
-        }
-        Some(Message::Pong(_)) => return None,
-        other => panic!("waiting for {what}, there came {other:?}"),
-    };
-    let mut said: Value = serde_json::from_str(&text).unwrap();
-    let Some(topic) = said["stream"].as_str().map(str::to_owned) else { return Some(Came::Said(said)) };
-    let payload = if said.get("data").is_some() { said["data"].take() } else { said["text"].take() };
-    let seq = said["seq"].as_u64().unwrap();
-    Some(Came::Message { topic, seq, payload, is_snapshot: said["snap"] == true })
+/// A message in the envelope that this client asks for.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    stream: String,
+    seq: u64,
+    #[serde(default)]
+    snap: bool,
+    // A null is data too.
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    text: Option<String>,
+    base64: Option<String>,
 }
+
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+macro_rules! play {
+    ($($on:ident, $wire:ident: $($behaviour:ident)*;)*) => {$(
+        mod $on {
+            use crate::common::any::Wire;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour(Wire::$wire).await;
+                }
+            )*
+        }
+    )*};
+}
+
+/// Plays each behaviour on every wire, or on those that lose nothing and fill.
+macro_rules! matrix {
+    (streams: $($stream:ident)*;) => {
+        $crate::common::any::play! {
+            on_websocket, WebSocket: $($stream)*;
+            on_tcp, Tcp: $($stream)*;
+        }
+    };
+    (everywhere: $($every:ident)*; streams: $($stream:ident)*;) => {
+        $crate::common::any::play! {
+            on_websocket, WebSocket: $($every)* $($stream)*;
+            on_tcp, Tcp: $($every)* $($stream)*;
+            on_udp, Udp: $($every)*;
+        }
+    };
+}
+
+// Not every test binary has a matrix.
+#[allow(unused_imports)]
+pub(crate) use {matrix, play};

@@ -14,6 +14,7 @@ pub(crate) mod process;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
+use any::{AnyClient, Wire, message};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -283,6 +284,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// What lies below.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        self.stream.get_mut()
+    }
+
     pub(crate) async fn send(&mut self, message: Message) {
         within("a message to be sent", self.stream.send(message)).await.unwrap();
     }
@@ -411,13 +417,17 @@ impl Client {
 
 /// A subscriber who minds his own business: whatever others do, he gets every message.
 pub(crate) struct Bystander {
-    client: Client,
+    client: AnyClient,
     count: u64,
 }
 
 impl Bystander {
     pub(crate) async fn on(server: &TestServer) -> Self {
-        let mut client = server.connect("/ws").await;
+        Self::by(server, Wire::WebSocket).await
+    }
+
+    pub(crate) async fn by(server: &TestServer, wire: Wire) -> Self {
+        let mut client = AnyClient::connect(server, wire).await;
         client.subscribe(&["bystander"]).await;
         let mut bystander = Self { client, count: 0 };
         bystander.check(server).await;
@@ -429,8 +439,7 @@ impl Bystander {
         self.count += 1;
         let seq = server.publish("bystander", self.count.to_string()).await;
         assert_eq!(seq, self.count);
-        let text = self.client.next_text("the bystander's message").await;
-        assert_eq!(text, self.count.to_string());
+        self.client.expect(&[message("bystander", seq, self.count)]).await;
     }
 }
 
