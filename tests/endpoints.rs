@@ -3,10 +3,9 @@
 
 mod common;
 
-use common::{FIN, PING, PONG, TEXT, TestServer, eventually, frame};
+use common::{FIN, PING, PONG, TEXT, TestServer, frame};
 use serde_json::{Value, json};
 use stentor::Payload;
-use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Proves: `/ws/<topic>` delivers each payload verbatim, and the topic is percent-decoded.
@@ -380,44 +379,6 @@ async fn nothing_behind_a_close_is_taken() {
     publisher.until_end().await;
     assert_eq!(subscriber.next_text("what came before the close").await, "1");
     subscriber.expect_only(&server, &[]).await;
-}
-
-/// Proves: a connection that closes with subscribes still under way leaves no subscription behind.
-#[tokio::test]
-async fn subscribes_under_way_at_a_close_leave_nothing_behind() {
-    let server = TestServer::start();
-    let mut client = server.raw_upgraded("/ws").await;
-    let mut bytes = Vec::new();
-    for n in 0..50 {
-        let operation = json!({"op": "subscribe", "args": [format!("t{n}")]}).to_string();
-        bytes.extend(frame(FIN | TEXT, operation.as_bytes()));
-    }
-    bytes.extend(frame(FIN | common::CLOSE, &1000u16.to_be_bytes()));
-    client.write(&bytes).await;
-    assert_eq!(client.until_close().await, 1000);
-    client.until_end().await;
-    server.until_metric("stentor_connections", &[], 0.0).await;
-    server.until_metric("stentor_subscriptions", &[], 0.0).await;
-    eventually("every topic to be without subscribers", async || {
-        let listed = server.get("/topics").await.json();
-        listed["topics"].as_array().unwrap().iter().all(|topic| topic["subscribers"] == 0)
-    })
-    .await;
-}
-
-/// Proves: a publisher that sends all it has and shuts its sending side has been heard to the end.
-#[tokio::test]
-async fn a_publisher_that_just_ends_is_heard_to_the_end() {
-    let server = TestServer::start();
-    let mut subscriber = server.connect("/ws/t").await;
-    let mut publisher = server.raw_upgraded("/publish/t").await;
-    let all: Vec<u8> = (0..1_000).flat_map(|n| frame(FIN | TEXT, n.to_string().as_bytes())).collect();
-    publisher.write(&all).await;
-    publisher.stream.shutdown().await.unwrap();
-    for n in 0..1_000 {
-        assert_eq!(subscriber.next_text("the next of all").await, n.to_string());
-    }
-    server.until_metric("stentor_connections", &[], 1.0).await;
 }
 
 /// Proves: a frame may come byte by byte.

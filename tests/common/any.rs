@@ -4,7 +4,7 @@
 //! which are answered.
 
 use super::framed::{Frame, Framed as _};
-use super::tcp::{TcpClient, frame};
+use super::tcp::{self, TcpClient};
 use super::udp::UdpClient;
 use super::{Client, TestServer, within};
 use base64::Engine as _;
@@ -88,7 +88,7 @@ impl AnyClient {
     pub(crate) async fn say_text(&mut self, text: &str) -> bool {
         match &mut self.line {
             Line::WebSocket(client) => client.send_text(text).await,
-            Line::Tcp(client) => client.send(&frame(b'J', text.as_bytes())).await,
+            Line::Tcp(client) => client.send(&tcp::frame(b'J', text.as_bytes())).await,
             Line::Udp(client) => {
                 let Ok(operation) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
                 let comma = if operation.is_empty() { "" } else { "," };
@@ -121,7 +121,7 @@ impl AnyClient {
                     let frame = client.next_of_any(what).await;
                     if frame == Frame::Heartbeat {
                         // One that has been closed meanwhile is told by what comes next.
-                        let _ = client.stream.write_all(&super::tcp::frame(b'H', b"")).await;
+                        let _ = client.stream.write_all(&tcp::frame(b'H', b"")).await;
                         continue;
                     }
                     self.understood(frame)
@@ -273,6 +273,8 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
+// Not every test binary has a matrix.
+#[allow(unused_macros)]
 macro_rules! play {
     ($($on:ident, $wire:ident: $($behaviour:ident)*;)*) => {$(
         mod $on {
@@ -288,6 +290,7 @@ macro_rules! play {
 }
 
 /// Plays each behaviour on every wire, or on those that lose nothing and fill.
+#[allow(unused_macros)]
 macro_rules! matrix {
     (streams: $($stream:ident)*;) => {
         $crate::common::any::play! {
@@ -304,6 +307,5 @@ macro_rules! matrix {
     };
 }
 
-// Not every test binary has a matrix.
 #[allow(unused_imports)]
 pub(crate) use {matrix, play};
