@@ -1,9 +1,12 @@
 //! Proves: whatever one client sends, it gets the answer that the protocol names, and nobody else notices.
 //! Method: every case runs beside a healthy subscriber who must get a message before, in between and after; what
-//! no library would send goes out as raw bytes.
+//! no library would send goes out as raw bytes. The list at the end says which runs on which wire. The rest is of the
+//! handshake, of paths and of RFC 6455's frames, which only WebSocket has; `tcp.rs` and `udp.rs` have bad frames of theirs.
+//! Not by UDP: what cannot be read as an operation has no cookie that could be, and 1,024 topics fit no one datagram.
 
 mod common;
 
+use common::any::{AnyClient, Wire, matrix, message};
 use common::{
     BINARY, Bystander, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, TestServer, eventually, frame,
     frame_header, upgrade_request, within,
@@ -20,103 +23,18 @@ async fn scene() -> (TestServer, Bystander, common::Client) {
     (server, bystander, client)
 }
 
+/// The same on one wire, all of them.
+async fn scene_by(wire: Wire) -> (TestServer, Bystander, AnyClient) {
+    let server = TestServer::start();
+    let bystander = Bystander::by(&server, wire).await;
+    let client = AnyClient::connect(&server, wire).await;
+    (server, bystander, client)
+}
+
 fn assert_is_error(answer: &Value, to: &str) {
     assert_eq!(answer["event"], "error", "{to:.100} -> {answer}");
     assert!(answer["code"].as_str().is_some_and(|code| !code.is_empty()), "{to:.100} -> {answer}");
     assert!(answer["message"].as_str().is_some_and(|message| !message.is_empty()), "{to:.100} -> {answer}");
-}
-
-/// Proves: a bad operation gets exactly one error, and the connection works on.
-#[tokio::test]
-async fn bad_operations_get_one_error_each_and_the_connection_stays() {
-    let (server, mut bystander, mut client) = scene().await;
-    let deep = "[".repeat(100_000);
-    let bad = [
-        // Not JSON.
-        "",
-        " ",
-        "{",
-        "hello",
-        r#"{"op":"list""#,
-        r#"{"op":"list"} trailing"#,
-        r#"{'op':'list'}"#,
-        deep.as_str(),
-        // Not an object.
-        "[]",
-        "1",
-        "null",
-        "true",
-        r#""subscribe""#,
-        r#"[{"op":"list"}]"#,
-        // No operation, or none that exists.
-        "{}",
-        r#"{"op":null}"#,
-        r#"{"op":1}"#,
-        r#"{"op":["list"]}"#,
-        r#"{"op":"fly"}"#,
-        r#"{"op":"SUBSCRIBE","args":["a"]}"#,
-        r#"{"op":""}"#,
-        r#"{"event":"ack"}"#,
-        // Wrong types.
-        r#"{"op":"subscribe"}"#,
-        r#"{"op":"subscribe","args":null}"#,
-        r#"{"op":"subscribe","args":"a"}"#,
-        r#"{"op":"subscribe","args":{"topic":"a"}}"#,
-        r#"{"op":"subscribe","args":[1]}"#,
-        r#"{"op":"subscribe","args":[null]}"#,
-        r#"{"op":"subscribe","args":[["a"]]}"#,
-        r#"{"op":"subscribe","args":[{"topic":1}]}"#,
-        r#"{"op":"subscribe","args":[{}]}"#,
-        r#"{"op":"subscribe","args":[{"topic":"a","since":5}]}"#,
-        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":1,"seq":1}}]}"#,
-        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":"k","seq":-1}}]}"#,
-        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":"k","seq":1.5}}]}"#,
-        r#"{"op":"subscribe","args":["a"],"heartbeat_s":"1"}"#,
-        r#"{"op":"subscribe","args":["a"],"heartbeat_s":-1}"#,
-        r#"{"op":"unsubscribe"}"#,
-        r#"{"op":"unsubscribe","args":"a"}"#,
-        r#"{"op":"publish"}"#,
-        r#"{"op":"publish","topic":"t"}"#,
-        r#"{"op":"publish","data":1}"#,
-        r#"{"op":"publish","topic":1,"data":1}"#,
-        r#"{"op":"publish","topic":"","data":1}"#,
-        r#"{"op":"publish","topic":"a b","data":1}"#,
-        r#"{"op":"publish","topic":"$sys.mine","data":1}"#,
-        // Identifiers that cannot be echoed.
-        r#"{"op":"list","id":{}}"#,
-        r#"{"op":"list","id":[1]}"#,
-        r#"{"op":"list","id":1.5}"#,
-        r#"{"op":"list","id":true}"#,
-    ];
-    for text in bad {
-        client.send_text(text).await;
-        let answer = client.next_json(&format!("the error for {text:.100}")).await;
-        assert_is_error(&answer, text);
-    }
-    bystander.check(&server).await;
-    // One error each and no more; and nothing of it has subscribed anything.
-    let list = client.ask(json!({"op": "list", "id": 1})).await;
-    assert_eq!((&list["id"], &list["ok"]), (&json!(1), &json!([])), "{list}");
-    bystander.check(&server).await;
-}
-
-/// Proves: an error names the operation it answers whenever its id can be read.
-#[tokio::test]
-async fn an_error_echoes_the_id() {
-    let (_server, _bystander, mut client) = scene().await;
-    for id in [json!(7), json!(-1), json!(u64::MAX), json!("x\"y"), json!("")] {
-        for mut operation in [
-            json!({"op": "fly"}),
-            json!({"op": "subscribe", "args": 1}),
-            json!({"op": "publish", "topic": "t"}),
-            json!({}),
-        ] {
-            operation["id"] = id.clone();
-            let answer = client.ask(operation.clone()).await;
-            assert_is_error(&answer, &operation.to_string());
-            assert_eq!(answer["id"], id, "{operation}");
-        }
-    }
 }
 
 /// Proves: the bounds of a topic's name hold in operations and in paths: 1 to 200 bytes, no control character, no
@@ -161,54 +79,6 @@ fn percent(name: &str) -> String {
 
 fn names(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| format!("t{n}")).collect()
-}
-
-/// Proves: the 1,025th topic of a connection is refused, and told so, in one operation and over several; a place
-/// given up can be taken again.
-#[tokio::test]
-async fn a_connection_gets_its_topics_and_not_one_more() {
-    let (server, mut bystander, mut client) = scene().await;
-    let ack = client.ask(json!({"op": "subscribe", "args": names(0..1_025)})).await;
-    assert_eq!(ack["ok"].as_array().unwrap().len(), 1_024);
-    assert_eq!(ack["err"].as_array().unwrap().len(), 1);
-    assert_eq!(ack["err"][0]["topic"], "t1024");
-    bystander.check(&server).await;
-
-    let mut other = server.connect("/ws").await;
-    for start in (0..1_000).step_by(100) {
-        let ack = other.ask(json!({"op": "subscribe", "args": names(start..start + 100)})).await;
-        assert_eq!((ack["ok"].as_array().unwrap().len(), &ack["err"]), (100, &json!([])));
-    }
-    let ack = other.ask(json!({"op": "subscribe", "args": names(1_000..1_030)})).await;
-    assert_eq!(ack["ok"].as_array().unwrap().len(), 24, "{ack}");
-    assert_eq!(ack["err"].as_array().unwrap().len(), 6, "{ack}");
-    for refused in ack["err"].as_array().unwrap() {
-        assert!(refused["code"].is_string() && refused["message"].is_string(), "{refused}");
-    }
-    // What one has already is no topic more.
-    let ack = other.ask(json!({"op": "subscribe", "args": ["t5"]})).await;
-    assert_eq!((ack["ok"].as_array().unwrap().len(), &ack["err"]), (1, &json!([])), "{ack}");
-    let left = other.ask(json!({"op": "unsubscribe", "args": ["t5"]})).await;
-    assert_eq!(left["event"], "ack", "{left}");
-    other.subscribe(&["another"]).await;
-    let list = other.ask(json!({"op": "list"})).await;
-    assert_eq!(list["ok"].as_array().unwrap().len(), 1_024);
-    server.publish("another", "1").await;
-    assert_eq!(other.next_text("a message of the place taken again").await, "1");
-
-    // Not even by not waiting for the answers.
-    let mut hasty = server.connect("/ws").await;
-    for start in [0, 900, 1_800] {
-        hasty.send_json(json!({"op": "subscribe", "args": names(start..start + 900)})).await;
-    }
-    let (mut granted, mut refused) = (0, 0);
-    for _ in 0..3 {
-        let ack = hasty.next_json("an ack").await;
-        granted += ack["ok"].as_array().unwrap().len();
-        refused += ack["err"].as_array().unwrap().len();
-    }
-    assert_eq!((granted, refused), (1_024, 2_700 - 1_024));
-    bystander.check(&server).await;
 }
 
 /// Proves: the same bound holds for the topics of a URL.
@@ -573,17 +443,10 @@ async fn operating_too_fast_closes_4005() {
     bystander.check(&server).await;
 }
 
-/// Proves: an operation over its limit is an error by itself, and a client that stops halfway harms nobody.
+/// Proves: a client that stops halfway harms nobody.
 #[tokio::test]
-async fn an_operation_over_its_limit_is_one_error() {
-    let (server, mut bystander, mut client) = scene().await;
-    let long = format!(r#"{{"op":"subscribe","id":5,"args":["{}"]}}"#, "x".repeat(300 << 10));
-    client.send_text(long).await;
-    let answer = client.next_json("an error").await;
-    assert_eq!(answer["id"], 5, "{answer}");
-    assert!(answer["event"] == "error" || answer["ok"] == json!([]), "{answer:.200}");
-    bystander.check(&server).await;
-    // Half a message, and then the line goes dead.
+async fn a_client_that_stops_halfway_harms_nobody() {
+    let (server, mut bystander, _client) = scene().await;
     let mut half = server.raw_upgraded("/publish/bystander").await;
     half.write(&frame_header(FIN | TEXT, 1_000, true)).await;
     half.write(b"12345").await;
@@ -592,20 +455,169 @@ async fn an_operation_over_its_limit_is_one_error() {
     bystander.check(&server).await;
 }
 
+/// Proves: a bad operation gets exactly one error, and the connection works on.
+async fn bad_operations_get_one_error_each_and_the_connection_stays(wire: Wire) {
+    let (server, mut bystander, mut client) = scene_by(wire).await;
+    let deep = "[".repeat(100_000);
+    let bad = [
+        // Not JSON.
+        "",
+        " ",
+        "{",
+        "hello",
+        r#"{"op":"list""#,
+        r#"{"op":"list"} trailing"#,
+        r#"{'op':'list'}"#,
+        deep.as_str(),
+        // Not an object.
+        "[]",
+        "1",
+        "null",
+        "true",
+        r#""subscribe""#,
+        r#"[{"op":"list"}]"#,
+        // No operation, or none that exists.
+        "{}",
+        r#"{"op":null}"#,
+        r#"{"op":1}"#,
+        r#"{"op":["list"]}"#,
+        r#"{"op":"fly"}"#,
+        r#"{"op":"SUBSCRIBE","args":["a"]}"#,
+        r#"{"op":""}"#,
+        r#"{"event":"ack"}"#,
+        // Wrong types.
+        r#"{"op":"subscribe"}"#,
+        r#"{"op":"subscribe","args":null}"#,
+        r#"{"op":"subscribe","args":"a"}"#,
+        r#"{"op":"subscribe","args":{"topic":"a"}}"#,
+        r#"{"op":"subscribe","args":[1]}"#,
+        r#"{"op":"subscribe","args":[null]}"#,
+        r#"{"op":"subscribe","args":[["a"]]}"#,
+        r#"{"op":"subscribe","args":[{"topic":1}]}"#,
+        r#"{"op":"subscribe","args":[{}]}"#,
+        r#"{"op":"subscribe","args":[{"topic":"a","since":5}]}"#,
+        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":1,"seq":1}}]}"#,
+        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":"k","seq":-1}}]}"#,
+        r#"{"op":"subscribe","args":[{"topic":"a","since":{"epoch":"k","seq":1.5}}]}"#,
+        r#"{"op":"subscribe","args":["a"],"heartbeat_s":"1"}"#,
+        r#"{"op":"subscribe","args":["a"],"heartbeat_s":-1}"#,
+        r#"{"op":"unsubscribe"}"#,
+        r#"{"op":"unsubscribe","args":"a"}"#,
+        r#"{"op":"publish"}"#,
+        r#"{"op":"publish","topic":"t"}"#,
+        r#"{"op":"publish","data":1}"#,
+        r#"{"op":"publish","topic":1,"data":1}"#,
+        r#"{"op":"publish","topic":"","data":1}"#,
+        r#"{"op":"publish","topic":"a b","data":1}"#,
+        r#"{"op":"publish","topic":"$sys.mine","data":1}"#,
+        // Identifiers that cannot be echoed.
+        r#"{"op":"list","id":{}}"#,
+        r#"{"op":"list","id":[1]}"#,
+        r#"{"op":"list","id":1.5}"#,
+        r#"{"op":"list","id":true}"#,
+    ];
+    for text in bad {
+        client.say_text(text).await;
+        let answer = client.next_said(&format!("the error for {text:.100}")).await;
+        assert_is_error(&answer, text);
+    }
+    bystander.check(&server).await;
+    // One error each and no more; and nothing of it has subscribed anything.
+    let list = client.ask(json!({"op": "list", "id": 1})).await;
+    assert_eq!((&list["id"], &list["ok"]), (&json!(1), &json!([])), "{list}");
+    bystander.check(&server).await;
+}
+
+/// Proves: an error names the operation it answers whenever its id can be read.
+async fn an_error_echoes_the_id(wire: Wire) {
+    let (_server, _bystander, mut client) = scene_by(wire).await;
+    for id in [json!(7), json!(-1), json!(u64::MAX), json!("x\"y"), json!("")] {
+        for mut operation in [
+            json!({"op": "fly"}),
+            json!({"op": "subscribe", "args": 1}),
+            json!({"op": "publish", "topic": "t"}),
+            json!({}),
+        ] {
+            operation["id"] = id.clone();
+            let answer = client.ask(operation.clone()).await;
+            assert_is_error(&answer, &operation.to_string());
+            assert_eq!(answer["id"], id, "{operation}");
+        }
+    }
+}
+
+/// Proves: the 1,025th topic of a connection is refused, and told so, in one operation and over several; a place
+/// given up can be taken again.
+async fn a_connection_gets_its_topics_and_not_one_more(wire: Wire) {
+    let (server, mut bystander, mut client) = scene_by(wire).await;
+    let ack = client.ask(json!({"op": "subscribe", "args": names(0..1_025)})).await;
+    assert_eq!(ack["ok"].as_array().unwrap().len(), 1_024);
+    assert_eq!(ack["err"].as_array().unwrap().len(), 1);
+    assert_eq!(ack["err"][0]["topic"], "t1024");
+    bystander.check(&server).await;
+
+    let mut other = AnyClient::connect(&server, wire).await;
+    for start in (0..1_000).step_by(100) {
+        let ack = other.ask(json!({"op": "subscribe", "args": names(start..start + 100)})).await;
+        assert_eq!((ack["ok"].as_array().unwrap().len(), &ack["err"]), (100, &json!([])));
+    }
+    let ack = other.ask(json!({"op": "subscribe", "args": names(1_000..1_030)})).await;
+    assert_eq!(ack["ok"].as_array().unwrap().len(), 24, "{ack}");
+    assert_eq!(ack["err"].as_array().unwrap().len(), 6, "{ack}");
+    for refused in ack["err"].as_array().unwrap() {
+        assert!(refused["code"].is_string() && refused["message"].is_string(), "{refused}");
+    }
+    // What one has already is no topic more.
+    let ack = other.ask(json!({"op": "subscribe", "args": ["t5"]})).await;
+    assert_eq!((ack["ok"].as_array().unwrap().len(), &ack["err"]), (1, &json!([])), "{ack}");
+    let left = other.ask(json!({"op": "unsubscribe", "args": ["t5"]})).await;
+    assert_eq!(left["event"], "ack", "{left}");
+    other.subscribe(&["another"]).await;
+    let list = other.ask(json!({"op": "list"})).await;
+    assert_eq!(list["ok"].as_array().unwrap().len(), 1_024);
+    server.publish("another", "1").await;
+    other.expect(&[message("another", 1, 1)]).await;
+
+    // Not even by not waiting for the answers.
+    let mut hasty = AnyClient::connect(&server, wire).await;
+    for start in [0, 900, 1_800] {
+        hasty.say(json!({"op": "subscribe", "args": names(start..start + 900)})).await;
+    }
+    let (mut granted, mut refused) = (0, 0);
+    for _ in 0..3 {
+        let ack = hasty.next_said("an ack").await;
+        granted += ack["ok"].as_array().unwrap().len();
+        refused += ack["err"].as_array().unwrap().len();
+    }
+    assert_eq!((granted, refused), (1_024, 2_700 - 1_024));
+    bystander.check(&server).await;
+}
+
+/// Proves: an operation over its limit is an error by itself.
+async fn an_operation_over_its_limit_is_one_error(wire: Wire) {
+    let (server, mut bystander, mut client) = scene_by(wire).await;
+    let long = format!(r#"{{"op":"subscribe","id":5,"args":["{}"]}}"#, "x".repeat(300 << 10));
+    client.say_text(&long).await;
+    let answer = client.next_said("an error").await;
+    assert_eq!(answer["id"], 5, "{answer}");
+    assert!(answer["event"] == "error" || answer["ok"] == json!([]), "{answer:.200}");
+    bystander.check(&server).await;
+}
+
 /// Proves: a panic in one connection's code closes that connection and no other, and is counted.
-#[tokio::test]
-async fn a_panic_closes_its_own_connection_only() {
+async fn a_panic_closes_its_own_connection_only(wire: Wire) {
     // One shard, so that everybody lives where it happens.
     let server = TestServer::with(|settings| {
         settings.shards = 1;
         settings.diagnostics.panic = true;
     });
-    let mut bystander = Bystander::on(&server).await;
-    let mut victim = server.connect("/stream?streams=bystander").await;
+    let mut bystander = Bystander::by(&server, wire).await;
+    let mut victim = AnyClient::connect(&server, wire).await;
+    victim.subscribe(&["bystander"]).await;
     bystander.check(&server).await;
-    assert_eq!(victim.next_json("a message before").await["data"], 2);
-    victim.send_json(json!({"op": "panic"})).await;
-    assert_eq!(victim.until_closed().await, Some(1011));
+    victim.expect(&[message("bystander", 2, 2)]).await;
+    victim.say(json!({"op": "panic"})).await;
+    assert_eq!(victim.until_close().await.0, 1011);
     bystander.check(&server).await;
     let panics = ("stentor_connections_dropped_total", &[r#"reason="panic""#][..]);
     server.until_metric(panics.0, panics.1, 1.0).await;
@@ -613,17 +625,28 @@ async fn a_panic_closes_its_own_connection_only() {
     server.until_metric("stentor_subscriptions", &[], 1.0).await;
     assert_eq!(server.get("/readyz").await.status, 200);
     // Whoever comes next finds everything in order, in the same place.
-    let mut next = server.connect("/ws/bystander").await;
+    let mut next = AnyClient::connect(&server, wire).await;
+    next.subscribe(&["bystander"]).await;
     bystander.check(&server).await;
-    assert_eq!(next.next_text("a message after").await, "4");
+    next.expect(&[message("bystander", 4, 4)]).await;
 }
 
 /// Proves: without the setting the drill is an unknown operation.
-#[tokio::test]
-async fn the_panic_drill_is_off_by_default() {
-    let (server, mut bystander, mut client) = scene().await;
+async fn the_panic_drill_is_off_by_default(wire: Wire) {
+    let (server, mut bystander, mut client) = scene_by(wire).await;
     let answer = client.ask(json!({"op": "panic", "id": 1})).await;
     assert_is_error(&answer, "panic");
     assert_eq!(server.metric("stentor_connections_dropped_total", &["panic"]).await, 0.0);
     bystander.check(&server).await;
+}
+
+matrix! {
+    everywhere:
+        an_error_echoes_the_id
+        a_panic_closes_its_own_connection_only
+        the_panic_drill_is_off_by_default;
+    streams:
+        bad_operations_get_one_error_each_and_the_connection_stays
+        a_connection_gets_its_topics_and_not_one_more
+        an_operation_over_its_limit_is_one_error;
 }

@@ -1,12 +1,15 @@
 //! Proves: replay and what is live meet at one number, whenever and however often a client comes back; what cannot
 //! be given is said, with the reason; snapshots begin where they must; publishers may number what they publish.
 //! Method: over real sockets; each message carries its number, so that what arrived can be told from what should have.
+//! The list at the end says what runs on which wire: a replay that is larger than a socket has no datagrams, whose losses
+//! are fetched elsewhere. URLs, and frames cut at their bytes, are of WebSocket only; `cuts.rs` cuts TCP too.
 
 // A failed step is a failed test, and a failed expectation of the test itself is one too.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
+use common::any::{AnyClient, Came, Wire, matrix, message, open};
 use common::process::{Process, run};
 use common::{Client, TestServer, within};
 use serde_json::{Value, json};
@@ -44,7 +47,7 @@ async fn epoch_of(server: &TestServer, topic: &str) -> String {
 }
 
 /// Subscribes `t` with a place to resume from; returns what the ack says of it.
-async fn resume(client: &mut Client, epoch: &str, seq: u64) -> Value {
+async fn resume(client: &mut AnyClient, epoch: &str, seq: u64) -> Value {
     let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
     let ack = client.ask(json!({"op": "subscribe", "args": [since]})).await;
     assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
@@ -57,54 +60,6 @@ async fn expect_run(client: &mut Client, first: u64, count: u64) {
         let message = client.next_json("the next number").await;
         assert_eq!((&message["seq"], &message["data"]), (&json!(number), &json!(number)), "{message}");
     }
-}
-
-/// 1,000 clients join a topic at random moments of a burst, some where it is live and some from a number they had: the
-/// ack names the head, and what follows it, or what was asked for, comes without a hole or a repeat.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_joins_during_a_burst_gets_every_number_once() {
-    let server = TestServer::with(|settings| {
-        settings.limits.history_messages = 5_000;
-        settings.limits.history_bytes = 4 << 20;
-    });
-    let first = server.publish("t", "1").await;
-    let epoch = epoch_of(&server, "t").await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let publishing = tokio::spawn(burst(server.publisher(), "t", first + 1, stop.clone()));
-    let server = Arc::new(server);
-    for _ in 0..20 {
-        let mut joins = JoinSet::new();
-        for number in 0..50 {
-            let (server, epoch) = (server.clone(), epoch.clone());
-            joins.spawn(async move {
-                let mut client = server.connect("/stream?seq=1").await;
-                let head = client.subscribe(&["u"]).await["ok"][0]["seq"].clone();
-                assert_eq!(head, 0);
-                let ack = client.subscribe(&["t"]).await;
-                let head = ack["ok"][0]["seq"].as_u64().unwrap();
-                expect_run(&mut client, head + 1, 5).await;
-                if number % 2 == 0 {
-                    // Back again, to what may long be over or has just been.
-                    let mut client = server.connect("/stream?seq=1").await;
-                    let last = head.saturating_sub(fastrand::u64(0..200));
-                    let granted = resume(&mut client, &epoch, last).await;
-                    if granted["recovered"] == true {
-                        expect_run(&mut client, last + 1, 250).await;
-                    } else {
-                        assert_eq!(granted["reason"], "evicted", "{granted}");
-                        expect_run(&mut client, granted["seq"].as_u64().unwrap() + 1, 5).await;
-                    }
-                }
-            });
-        }
-        while let Some(joined) = joins.join_next().await {
-            joined.unwrap();
-        }
-    }
-    stop.store(true, Ordering::Relaxed);
-    publishing.await.unwrap();
-    assert!(server.metric("stentor_recovered_total", &[]).await > 100.0);
-    server.until_metric("stentor_subscriptions", &[], 0.0).await;
 }
 
 /// The payloads of whole frames at the start of what was read; the rest stays.
@@ -192,46 +147,6 @@ async fn a_stream_cut_at_random_bytes_is_the_same_stream() {
     });
 }
 
-/// A replay of many times what the connection's queue may hold, to a client that begins to read late, while the topic
-/// goes on: it is sent as the socket takes it, nobody is closed, and it ends in what is live.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_larger_than_the_queue_goes_as_the_socket_takes_it() {
-    const KEPT: u64 = 9_000;
-    let server = TestServer::with(|settings| {
-        settings.limits.queue_bytes = 64 << 10;
-        settings.limits.queue_frames = 64;
-        settings.limits.history_messages = 20_000;
-        settings.limits.history_bytes = 64 << 20;
-    });
-    let text = |number: u64| format!("{number:04096}");
-    let publisher = server.publisher();
-    let publish = async |number: u64| {
-        while publisher.publish("t", text(number)).unwrap() == Accepted::Full {
-            publisher.ready().await;
-        }
-    };
-    for number in 1..=KEPT {
-        publish(number).await;
-    }
-    assert_eq!(server.publish("mark", "1").await, 1);
-    let epoch = epoch_of(&server, "t").await;
-    let mut client = server.connect(&format!("/ws/t?since={epoch}:0")).await;
-    // Far behind, and not reading: what is published now is nothing to it yet.
-    server.until_metric("stentor_connections_blocked", &[], 1.0).await;
-    for number in KEPT + 1..=KEPT + 500 {
-        publish(number).await;
-    }
-    let queued = server.metric("stentor_outbound_bytes", &[]).await;
-    assert!(queued <= 64.0 * 1024.0, "{queued} bytes queued");
-    for number in 1..=KEPT + 500 {
-        assert_eq!(client.next_text("the replay").await, text(number));
-    }
-    publish(KEPT + 501).await;
-    assert_eq!(client.next_text("what is live").await, text(KEPT + 501));
-    assert_eq!(server.metric("stentor_replayed_total", &[]).await, (KEPT + 500) as f64);
-    assert_eq!(server.metric("stentor_routed_total", &[]).await, 1.0);
-}
-
 /// What a URL asks for and cannot be given is said by an event before the next message, and both ends are counted.
 #[tokio::test]
 async fn what_a_url_cannot_be_given_is_said_with_the_reason() {
@@ -246,8 +161,7 @@ async fn what_a_url_cannot_be_given_is_said_with_the_reason() {
         server.publish("none", number.to_string()).await;
     }
     let (epoch, other) = (epoch_of(&server, "t").await, epoch_of(&server, "none").await);
-    let mut recovered = server.connect("/stream?seq=1").await;
-    assert_eq!(resume(&mut recovered, &epoch, 3).await["recovered"], true);
+    let mut recovered = server.connect(&format!("/stream?seq=1&streams=t&since={epoch}:3")).await;
     expect_run(&mut recovered, 4, 2).await;
     let path = format!("/stream?streams=t/none&since={epoch}:1,{other}:2");
     let mut client = server.connect(&path).await;
@@ -256,24 +170,6 @@ async fn what_a_url_cannot_be_given_is_said_with_the_reason() {
     assert_eq!([client.next_json("a gap").await, client.next_json("a gap").await], [evicted, none]);
     assert_eq!(server.metric("stentor_recovered_total", &[]).await, 1.0);
     assert_eq!(server.metric("stentor_not_recovered_total", &[]).await, 2.0);
-}
-
-/// After a restart the numbers begin anew, and who comes back with the old ones is told so.
-#[tokio::test]
-async fn a_restart_is_another_epoch() {
-    let server = TestServer::start();
-    server.publish("t", "1").await;
-    let epoch = epoch_of(&server, "t").await;
-    server.shutdown().await;
-    let server = TestServer::start();
-    server.publish("t", "again").await;
-    let mut client = server.connect("/ws").await;
-    let granted = resume(&mut client, &epoch, 1).await;
-    assert_eq!((&granted["recovered"], &granted["reason"]), (&json!(false), &json!("epoch")), "{granted}");
-    let mut client = server.connect(&format!("/ws/t?since={epoch}:1")).await;
-    let event = client.next_json("the new epoch").await;
-    assert_eq!((&event["event"], &event["seq"]), (&json!("epoch"), &json!(1)), "{event}");
-    assert_eq!(event["epoch"], epoch_of(&server, "t").await);
 }
 
 /// A subscriber of a `state` topic that lost numbers is told so and given the newest; a verbatim one too.
@@ -291,47 +187,6 @@ async fn a_state_topic_goes_on_with_its_newest_message() {
     assert_eq!(client.next_json("the gap").await, gap);
     assert_eq!(client.next_json("the snapshot").await, json!({"stream": "t", "snap": true, "data": 10}));
     assert_eq!(server.connect("/ws/t").await.next_text("the snapshot, verbatim").await, "10");
-}
-
-/// A snapshot is the newest image and every message after it; when one of those has gone there is none. Publishers mark
-/// images in a path, an operation, over HTTP and on the command line.
-#[tokio::test]
-async fn a_snapshot_is_the_newest_image_and_all_after_it() {
-    let server = TestServer::with(|settings| {
-        let delta = Rule { class: Some(Class::Delta), history_messages: Some(4), ..rule("t") };
-        settings.topics = vec![delta, Rule { snapshot: Some(Snapshot::None), ..rule("none") }];
-    });
-    let mut publisher = server.connect("/ws").await;
-    let first = json!({"op": "publish", "topic": "t", "id": 1, "image": true, "data": "book 1"});
-    assert_eq!(publisher.ask(first).await["ok"][0]["seq"], 1);
-    server.publish("t", "+1").await;
-    let mut client = server.connect("/ws/t").await;
-    assert_eq!(client.next_text("the image").await, "\"book 1\"");
-    assert_eq!(client.next_text("what followed").await, "+1");
-
-    assert_eq!(server.post("/publish/t?image=1", None, "\"book 2\"").await.status, 200);
-    server.publish("t", "-2").await;
-    let mut client = server.connect("/stream?streams=t&seq=1").await;
-    let image = json!({"stream": "t", "seq": 3, "snap": true, "data": "book 2"});
-    assert_eq!(client.next_json("the newest image").await, image);
-    assert_eq!(client.next_json("what followed").await, json!({"stream": "t", "seq": 4, "data": -2}));
-
-    let mut images = server.connect("/publish/t?image=1").await;
-    images.send_text("\"book 3\"").await;
-    assert_eq!(client.next_json("live, an image is a message").await["data"], "book 3");
-    for _ in 0..4 {
-        server.publish("t", "+3").await;
-    }
-    let mut late = server.connect("/ws").await;
-    late.subscribe(&["t"]).await;
-    late.expect_only(&server, &[]).await;
-
-    let image = PublishOptions { image: true, ..PublishOptions::default() };
-    server.publisher().publish_with("none", "1", image).await.unwrap();
-    let mut unasked = server.connect("/ws").await;
-    unasked.subscribe(&["none"]).await;
-    unasked.expect_only(&server, &[]).await;
-    assert_eq!(server.metric("stentor_snapshots_total", &[]).await, 2.0);
 }
 
 /// A publisher that numbers its messages: a stale one is refused and counted, one left out is a gap before the next,
@@ -383,100 +238,6 @@ async fn publishers_may_number_what_they_publish() {
     let gap = json!({"event": "gap", "topic": "t", "from": 4, "to": 5, "reason": "publisher"});
     assert_eq!(back.next_json("the gap, replayed").await, gap);
     expect_run(&mut back, 6, 1).await;
-}
-
-/// The class of a topic is its rule's, else what its first publisher asks for; asking for another is refused.
-#[tokio::test]
-async fn a_topic_has_one_class() {
-    let server = TestServer::with(|settings| {
-        settings.topics = vec![Rule { class: Some(Class::Delta), ..rule("book.*") }];
-    });
-    let mut client = server.connect("/stream?seq=1").await;
-    assert_eq!(client.subscribe(&["quote"]).await["ok"][0]["class"], "event", "nobody has begun it");
-    let status = async |path: &str| {
-        let answer = server.post(path, None, "1").await;
-        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
-    };
-    assert_eq!(status("/publish/quote?class=state").await.0, 200);
-    assert_eq!(status("/publish/quote?class=state").await.0, 200);
-    assert_eq!(status("/publish/quote?class=event").await, (409, "class".into()));
-    assert_eq!(status("/publish/book.x?class=state").await, (409, "class".into()));
-    assert_eq!(status("/publish/book.x?class=fast").await, (400, "bad_request".into()));
-    assert_eq!(server.get("/topics/quote").await.json()["class"], "state");
-    client.send_json(json!({"op": "list"})).await;
-    expect_run(&mut client, 1, 0).await;
-    let mut list = client.next_json("a message or the list").await;
-    while list["event"] != "ack" {
-        list = client.next_json("a message or the list").await;
-    }
-    assert_eq!(list["ok"][0]["class"], "state", "{list}");
-    assert_eq!(server.metric("stentor_publishes_misclassed_total", &[]).await, 2.0);
-}
-
-/// Leaving in the middle of a replay, by unsubscribing or by closing, leaves nothing behind; and whoever unsubscribes and
-/// comes back at once gets what the second subscription asks for.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leaving_in_the_middle_of_a_replay_leaves_nothing() {
-    let server = TestServer::with(|settings| settings.limits.history_bytes = 16 << 20);
-    let text = |number: u64| format!("{number:08192}");
-    for number in 1..=1_000 {
-        server.publish("t", text(number)).await;
-    }
-    let epoch = epoch_of(&server, "t").await;
-    for _ in 0..50 {
-        drop(server.connect(&format!("/ws/t?since={epoch}:0")).await);
-    }
-    let mut client = server.connect("/ws").await;
-    resume(&mut client, &epoch, 0).await;
-    client.send_json(json!({"op": "unsubscribe", "args": ["t"]})).await;
-    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": 997}});
-    client.send_json(json!({"op": "subscribe", "id": 9, "args": [since]})).await;
-    let mut next = 1;
-    loop {
-        let message = client.next_text("the replay, then two acks").await;
-        if message.contains(r#""op":"unsubscribe""#) {
-            break;
-        }
-        assert_eq!(message, text(next), "a replay has no hole, wherever it ends");
-        next += 1;
-    }
-    assert!(next < 1_000, "the replay was over before it was to be left");
-    let ack = client.next_json("the second subscription").await;
-    assert_eq!((&ack["id"], &ack["ok"][0]["recovered"]), (&json!(9), &json!(true)), "{ack}");
-    client.expect_only(&server, &[&text(998), &text(999), &text(1_000)]).await;
-    client.close().await;
-    server.until_metric("stentor_subscriptions", &[], 0.0).await;
-    server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
-    assert_eq!(server.get("/topics/t").await.json()["subscribers"], 0);
-}
-
-/// Many topics at once, each with more to replay than an answer carries: all of it comes, topic after topic.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_resume_of_many_topics_gives_all_of_each() {
-    let server = TestServer::start();
-    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
-    for number in 1..=60 {
-        for name in &names {
-            server.publish(name, number.to_string()).await;
-        }
-    }
-    let mut args = Vec::new();
-    for name in &names {
-        args.push(json!({"topic": name, "since": {"epoch": epoch_of(&server, name).await, "seq": 10}}));
-    }
-    let mut client = server.connect("/stream?seq=1").await;
-    let ack = client.ask(json!({"op": "subscribe", "args": args})).await;
-    assert!(ack["ok"].as_array().unwrap().iter().all(|one| one["recovered"] == true), "{ack}");
-    let mut last = vec![10; names.len()];
-    for _ in 0..40 * 50 {
-        let message = client.next_json("the replays").await;
-        let at = names.iter().position(|name| message["stream"] == **name).unwrap();
-        last[at] += 1;
-        assert_eq!((&message["seq"], &message["data"]), (&json!(last[at]), &json!(last[at])), "{message}");
-    }
-    assert!(last.iter().all(|last| *last == 60));
-    server.publish("t7", "61").await;
-    assert_eq!(client.next_json("what is live").await["seq"], 61);
 }
 
 /// Settings that cannot be are refused whole, and the rules before them stay; what else would change is named.
@@ -551,4 +312,285 @@ async fn a_hang_up_reloads_the_rules_and_a_wrong_file_is_refused() {
     assert_eq!(class("a.9").await, "event");
     server.terminate();
     assert_eq!(server.code().await, Some(0));
+}
+
+/// The next must be the messages `first..first + count` of `t`, each with its own number in it.
+async fn expect_numbers(client: &mut AnyClient, first: u64, count: u64) {
+    for number in first..first + count {
+        client.expect(&[message("t", number, number)]).await;
+    }
+}
+
+/// After a restart the numbers begin anew, and who comes back with the old ones is told so.
+async fn a_restart_is_another_epoch(wire: Wire) {
+    let server = TestServer::start();
+    server.publish("t", "1").await;
+    let epoch = epoch_of(&server, "t").await;
+    server.shutdown().await;
+    let server = TestServer::start();
+    server.publish("t", "again").await;
+    let mut client = AnyClient::connect(&server, wire).await;
+    let granted = resume(&mut client, &epoch, 1).await;
+    assert_eq!((&granted["recovered"], &granted["reason"]), (&json!(false), &json!("epoch")), "{granted}");
+    assert_eq!((&granted["epoch"], &granted["seq"]), (&json!(epoch_of(&server, "t").await), &json!(1)));
+    server.publish("t", "2").await;
+    client.expect_only(&server, &[message("t", 2, 2)]).await;
+}
+
+/// A subscriber of a `state` topic that comes back too late is told so in the ack, and given the newest.
+async fn who_comes_back_to_state_is_given_the_newest(wire: Wire) {
+    let server = TestServer::with(|settings| {
+        settings.topics = vec![Rule { class: Some(Class::State), history_messages: Some(0), ..rule("t") }];
+    });
+    for number in 1..=10 {
+        server.publish("t", number.to_string()).await;
+    }
+    let epoch = epoch_of(&server, "t").await;
+    for (seq, has_all) in [(4, false), (10, true)] {
+        let mut client = AnyClient::connect(&server, wire).await;
+        assert_eq!(resume(&mut client, &epoch, seq).await["recovered"], has_all);
+        let newest = Came::Message { topic: "t".into(), seq: 10, payload: json!(10), is_snapshot: true };
+        let expected = if has_all { vec![] } else { vec![newest] };
+        client.expect_only(&server, &expected).await;
+    }
+}
+
+/// A snapshot is the newest image and every message after it; when one of those has gone there is none. Publishers mark
+/// images in an operation, over HTTP and in a path.
+async fn a_snapshot_is_the_newest_image_and_all_after_it(wire: Wire) {
+    let server = TestServer::with(|settings| {
+        let delta = Rule { class: Some(Class::Delta), history_messages: Some(4), ..rule("t") };
+        settings.topics = vec![delta, Rule { snapshot: Some(Snapshot::None), ..rule("none") }];
+        open(settings);
+    });
+    let image = |seq: u64, book: &str| Came::Message {
+        topic: "t".into(),
+        seq,
+        payload: json!(book),
+        is_snapshot: true,
+    };
+    let mut publisher = AnyClient::connect(&server, wire).await;
+    let first = json!({"op": "publish", "topic": "t", "id": 1, "image": true, "data": "book 1"});
+    assert_eq!(publisher.ask(first).await["ok"][0]["seq"], 1);
+    server.publish("t", "+1").await;
+    let mut client = AnyClient::connect(&server, wire).await;
+    client.subscribe(&["t"]).await;
+    client.expect(&[image(1, "book 1")]).await;
+    assert!(matches!(client.next("what followed").await, Came::Message { seq: 2, .. }));
+    assert_eq!(client.bytes, b"+1");
+
+    assert_eq!(server.post("/publish/t?image=1", None, "\"book 2\"").await.status, 200);
+    server.publish("t", "-2").await;
+    let mut client = AnyClient::connect(&server, wire).await;
+    client.subscribe(&["t"]).await;
+    client.expect(&[image(3, "book 2")]).await;
+    assert!(matches!(client.next("what followed").await, Came::Message { seq: 4, .. }));
+
+    let mut images = server.connect("/publish/t?image=1").await;
+    images.send_text("\"book 3\"").await;
+    // An image that is live is a message.
+    client.expect(&[message("t", 5, "book 3")]).await;
+    for _ in 0..4 {
+        server.publish("t", "+3").await;
+    }
+    let mut late = AnyClient::connect(&server, wire).await;
+    late.subscribe(&["t"]).await;
+    late.expect_only(&server, &[]).await;
+
+    let image = PublishOptions { image: true, ..PublishOptions::default() };
+    server.publisher().publish_with("none", "1", image).await.unwrap();
+    let mut unasked = AnyClient::connect(&server, wire).await;
+    unasked.subscribe(&["none"]).await;
+    unasked.expect_only(&server, &[]).await;
+    assert_eq!(server.metric("stentor_snapshots_total", &[]).await, 2.0);
+}
+
+/// The class of a topic is its rule's, else what its first publisher asks for; asking for another is refused.
+async fn a_topic_has_one_class(wire: Wire) {
+    let server = TestServer::with(|settings| {
+        settings.topics = vec![Rule { class: Some(Class::Delta), ..rule("book.*") }];
+    });
+    let mut client = AnyClient::connect(&server, wire).await;
+    assert_eq!(client.subscribe(&["quote"]).await["ok"][0]["class"], "event", "nobody has begun it");
+    let status = async |path: &str| {
+        let answer = server.post(path, None, "1").await;
+        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(status("/publish/quote?class=state").await.0, 200);
+    assert_eq!(status("/publish/quote?class=state").await.0, 200);
+    assert_eq!(status("/publish/quote?class=event").await, (409, "class".into()));
+    assert_eq!(status("/publish/book.x?class=state").await, (409, "class".into()));
+    assert_eq!(status("/publish/book.x?class=fast").await, (400, "bad_request".into()));
+    assert_eq!(server.get("/topics/quote").await.json()["class"], "state");
+    client.expect(&[message("quote", 1, 1), message("quote", 2, 1)]).await;
+    let list = client.ask(json!({"op": "list"})).await;
+    assert_eq!(list["ok"][0]["class"], "state", "{list}");
+    assert_eq!(server.metric("stentor_publishes_misclassed_total", &[]).await, 2.0);
+}
+
+/// 500 clients join a topic at random moments of a burst, some where it is live and some from a number they had: the
+/// ack names the head, and what follows it, or what was asked for, comes without a hole or a repeat.
+async fn whoever_joins_during_a_burst_gets_every_number_once(wire: Wire) {
+    let server = TestServer::with(|settings| {
+        settings.limits.history_messages = 5_000;
+        settings.limits.history_bytes = 4 << 20;
+    });
+    let first = server.publish("t", "1").await;
+    let epoch = epoch_of(&server, "t").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishing = tokio::spawn(burst(server.publisher(), "t", first + 1, stop.clone()));
+    let server = Arc::new(server);
+    for _ in 0..10 {
+        let mut joins = JoinSet::new();
+        for number in 0..50 {
+            let (server, epoch) = (server.clone(), epoch.clone());
+            joins.spawn(async move {
+                let mut client = AnyClient::connect(&server, wire).await;
+                assert_eq!(client.subscribe(&["u"]).await["ok"][0]["seq"], 0);
+                let ack = client.subscribe(&["t"]).await;
+                let head = ack["ok"][0]["seq"].as_u64().unwrap();
+                expect_numbers(&mut client, head + 1, 5).await;
+                if number % 2 == 0 {
+                    // Back again, to what may long be over or has just been.
+                    let mut client = AnyClient::connect(&server, wire).await;
+                    let last = head.saturating_sub(fastrand::u64(0..200));
+                    let granted = resume(&mut client, &epoch, last).await;
+                    if granted["recovered"] == true {
+                        expect_numbers(&mut client, last + 1, 250).await;
+                    } else {
+                        assert_eq!(granted["reason"], "evicted", "{granted}");
+                        expect_numbers(&mut client, granted["seq"].as_u64().unwrap() + 1, 5).await;
+                    }
+                }
+            });
+        }
+        while let Some(joined) = joins.join_next().await {
+            joined.unwrap();
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    publishing.await.unwrap();
+    assert!(server.metric("stentor_recovered_total", &[]).await > 100.0);
+    server.until_metric("stentor_subscriptions", &[], 0.0).await;
+}
+
+/// A replay of many times what the connection's queue may hold, to a client that begins to read late, while the topic
+/// goes on: it is sent as the socket takes it, nobody is closed, and it ends in what is live.
+async fn a_replay_larger_than_the_queue_goes_as_the_socket_takes_it(wire: Wire) {
+    const KEPT: u64 = 9_000;
+    let server = TestServer::with(|settings| {
+        settings.limits.queue_bytes = 64 << 10;
+        settings.limits.queue_frames = 64;
+        settings.limits.history_messages = 20_000;
+        settings.limits.history_bytes = 64 << 20;
+    });
+    let text = |number: u64| format!("{number:04096}");
+    let publisher = server.publisher();
+    let publish = async |number: u64| {
+        while publisher.publish("t", text(number)).unwrap() == Accepted::Full {
+            publisher.ready().await;
+        }
+    };
+    for number in 1..=KEPT {
+        publish(number).await;
+    }
+    assert_eq!(server.publish("mark", "1").await, 1);
+    let epoch = epoch_of(&server, "t").await;
+    let mut client = AnyClient::connect(&server, wire).await;
+    assert_eq!(resume(&mut client, &epoch, 0).await["recovered"], true);
+    // Far behind, and not reading: what is published now is nothing to it yet.
+    server.until_metric("stentor_connections_blocked", &[], 1.0).await;
+    for number in KEPT + 1..=KEPT + 500 {
+        publish(number).await;
+    }
+    let queued = server.metric("stentor_outbound_bytes", &[]).await;
+    assert!(queued <= 64.0 * 1024.0, "{queued} bytes queued");
+    for number in 1..=KEPT + 500 {
+        client.expect(&[message("t", number, text(number))]).await;
+    }
+    publish(KEPT + 501).await;
+    client.expect(&[message("t", KEPT + 501, text(KEPT + 501))]).await;
+    assert_eq!(server.metric("stentor_replayed_total", &[]).await, (KEPT + 500) as f64);
+    assert_eq!(server.metric("stentor_routed_total", &[]).await, 1.0);
+}
+
+/// Leaving in the middle of a replay, by unsubscribing or by closing, leaves nothing behind; and whoever unsubscribes and
+/// comes back at once gets what the second subscription asks for.
+async fn leaving_in_the_middle_of_a_replay_leaves_nothing(wire: Wire) {
+    let server = TestServer::with(|settings| settings.limits.history_bytes = 16 << 20);
+    let text = |number: u64| format!("{number:08192}");
+    for number in 1..=1_000 {
+        server.publish("t", text(number)).await;
+    }
+    let epoch = epoch_of(&server, "t").await;
+    for _ in 0..50 {
+        let mut client = AnyClient::connect(&server, wire).await;
+        resume(&mut client, &epoch, 0).await;
+    }
+    let mut client = AnyClient::connect(&server, wire).await;
+    resume(&mut client, &epoch, 0).await;
+    client.say(json!({"op": "unsubscribe", "args": ["t"]})).await;
+    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": 997}});
+    client.say(json!({"op": "subscribe", "id": 9, "args": [since]})).await;
+    let mut next = 1;
+    loop {
+        match client.next("the replay, then two acks").await {
+            Came::Said(said) if said["op"] == "unsubscribe" => break,
+            other => {
+                assert_eq!(other, message("t", next, text(next)), "a replay has no hole, wherever it ends")
+            }
+        }
+        next += 1;
+    }
+    assert!(next < 1_000, "the replay was over before it was to be left");
+    let ack = client.next_said("the second subscription").await;
+    assert_eq!((&ack["id"], &ack["ok"][0]["recovered"]), (&json!(9), &json!(true)), "{ack}");
+    let rest = [998, 999, 1_000].map(|number| message("t", number, text(number)));
+    client.expect_only(&server, &rest).await;
+    drop(client);
+    server.until_metric("stentor_subscriptions", &[], 0.0).await;
+    server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
+    assert_eq!(server.get("/topics/t").await.json()["subscribers"], 0);
+}
+
+/// Many topics at once, each with more to replay than an answer carries: all of it comes, topic after topic.
+async fn a_resume_of_many_topics_gives_all_of_each(wire: Wire) {
+    let server = TestServer::start();
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    for number in 1..=60 {
+        for name in &names {
+            server.publish(name, number.to_string()).await;
+        }
+    }
+    let mut args = Vec::new();
+    for name in &names {
+        args.push(json!({"topic": name, "since": {"epoch": epoch_of(&server, name).await, "seq": 10}}));
+    }
+    let mut client = AnyClient::connect(&server, wire).await;
+    let ack = client.ask(json!({"op": "subscribe", "args": args})).await;
+    assert!(ack["ok"].as_array().unwrap().iter().all(|one| one["recovered"] == true), "{ack}");
+    let mut last = vec![10; names.len()];
+    for _ in 0..40 * 50 {
+        let came = client.next("the replays").await;
+        let Came::Message { topic, .. } = &came else { panic!("no message: {came:?}") };
+        let at = names.iter().position(|name| name == topic).unwrap();
+        last[at] += 1;
+        assert_eq!(came, message(&names[at], last[at], last[at]));
+    }
+    assert!(last.iter().all(|last| *last == 60));
+    server.publish("t7", "61").await;
+    client.expect(&[message("t7", 61, 61)]).await;
+}
+
+matrix! {
+    everywhere:
+        a_restart_is_another_epoch
+        who_comes_back_to_state_is_given_the_newest
+        a_snapshot_is_the_newest_image_and_all_after_it
+        a_topic_has_one_class;
+    streams:
+        whoever_joins_during_a_burst_gets_every_number_once
+        a_replay_larger_than_the_queue_goes_as_the_socket_takes_it
+        leaving_in_the_middle_of_a_replay_leaves_nothing
+        a_resume_of_many_topics_gives_all_of_each;
 }
