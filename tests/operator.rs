@@ -1,9 +1,10 @@
 //! Proves: every route of the operator's HTTP does what the protocol says of it.
 //! Method: a server in this process, asked with an HTTP library that we did not write, beside WebSocket clients
-//! who see the effect.
+//! who see the effect; what happens to a connection is tried on every wire that has it, here and in `system.rs`.
 
 mod common;
 
+use common::any::{AnyClient, Wire, matrix};
 use common::{HttpAnswer, TestServer, eventually, sum_of_series};
 use serde_json::{Value, json};
 
@@ -290,27 +291,6 @@ async fn id_of(server: &TestServer, path: &str) -> String {
     one["id"].as_str().expect("an id").to_owned()
 }
 
-/// Proves: a connection that has stopped reading can be closed too, and is then gone.
-#[tokio::test]
-async fn a_stalled_connection_is_closed_by_its_id() {
-    let server = TestServer::start();
-    let mut stalled = server.raw_upgraded("/ws/stalled").await;
-    for _ in 0..6 {
-        server.publish("stalled", "x".repeat(1 << 20)).await;
-    }
-    eventually("a queue behind the full socket", async || {
-        connections(&server, "").await[0]["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
-    })
-    .await;
-    let id = id_of(&server, "/ws/stalled").await;
-    let deleted = server.delete(&format!("/connections/{id}")).await;
-    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
-    server.until_metric("stentor_connections", &[], 0.0).await;
-    server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
-    server.until_metric("stentor_subscriptions", &[], 0.0).await;
-    stalled.until_end().await;
-}
-
 /// Proves: a started server is alive and ready.
 #[tokio::test]
 async fn a_started_server_is_alive_and_ready() {
@@ -513,4 +493,29 @@ async fn every_wrong_request_is_told_why() {
 async fn histograms_have_an_infinite_bucket() {
     let text = TestServer::start().get("/metrics").await.text();
     assert!(text.contains(r#"stentor_write_frames_bucket{le="+Inf""#), "{text}");
+}
+
+/// Proves: a connection that has stopped reading can be closed too, and is then gone.
+async fn a_stalled_connection_is_closed_by_its_id(wire: Wire) {
+    let server = TestServer::start();
+    let mut stalled = AnyClient::connect(&server, wire).await;
+    stalled.subscribe(&["stalled"]).await;
+    for _ in 0..6 {
+        server.publish("stalled", "x".repeat(1 << 20)).await;
+    }
+    eventually("a queue behind the full socket", async || {
+        connections(&server, "").await[0]["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
+    })
+    .await;
+    let id = connections(&server, "").await[0]["id"].as_str().expect("an id").to_owned();
+    let deleted = server.delete(&format!("/connections/{id}")).await;
+    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
+    server.until_metric("stentor_connections", &[], 0.0).await;
+    server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
+    server.until_metric("stentor_subscriptions", &[], 0.0).await;
+}
+
+matrix! {
+    streams:
+        a_stalled_connection_is_closed_by_its_id;
 }

@@ -1,13 +1,15 @@
 //! Proves: one who does not read changes nothing for those who do, is closed with 4001 once past its limit, and
 //! what anybody got is a prefix without a hole, whose end the close names.
-//! Method: over real sockets, some of which are not read until the end; each message carries its number.
+//! Method: over real sockets, some of which are not read until the end; each message carries its number. On both streams:
+//! behind a full socket datagrams are lost, and nobody is slow.
 
 // A failed step is a failed test, and tests time what they wait for.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 
-use common::{CLOSE, RawClient, TEXT, TestServer, within};
+use common::any::{AnyClient, Came, Wire, matrix};
+use common::{TestServer, within};
 use std::time::{Duration, Instant};
 use stentor::Accepted;
 use tokio::task::JoinSet;
@@ -29,28 +31,31 @@ struct Got {
     close: Option<(u16, String)>,
 }
 
-/// Reads until a close frame, the end, or so many messages; fails on a hole, a repeat or a wrong byte.
-async fn read_prefix(mut subscriber: RawClient, max: u64) -> Got {
+/// Reads until the close or so many messages; fails on a hole, a repeat or a wrong byte.
+async fn read_prefix(mut subscriber: AnyClient, max: u64) -> Got {
     let mut got = Got { messages: 0, close: None };
     while got.messages < max {
-        let Some(frame) = subscriber.next_frame().await else { break };
-        match frame.opcode() {
-            // `slow` and `caught_up`: told on the way, and no message.
-            TEXT if frame.payload.starts_with(b"{\"event\"") => {}
-            TEXT => {
+        match subscriber.next("the next message, or the close").await {
+            Came::Message { payload, .. } => {
                 got.messages += 1;
-                let text = String::from_utf8(frame.payload).unwrap();
+                let text = payload.as_str().unwrap();
                 assert_eq!(text, sized(got.messages, text.len()), "not the next message");
             }
-            CLOSE => {
-                let reason = String::from_utf8(frame.payload[2..].to_vec()).unwrap();
-                got.close = Some((u16::from_be_bytes([frame.payload[0], frame.payload[1]]), reason));
+            // `slow` and `caught_up`: told on the way.
+            Came::Said(_) => {}
+            Came::Close(code, reason) => {
+                got.close = Some((code, reason));
                 break;
             }
-            _ => {}
         }
     }
     got
+}
+
+async fn subscribed(server: &TestServer, wire: Wire, topic: &str) -> AnyClient {
+    let mut client = AnyClient::connect(server, wire).await;
+    client.subscribe(&[topic]).await;
+    client
 }
 
 /// The reason says where to resume: `last=<epoch>:<seq>` is the last message that arrived.
@@ -70,8 +75,7 @@ fn resident_bytes() -> u64 {
 
 /// Proves: with 2 of 40 never reading, the other 38 miss nothing, the two are closed and counted, memory grows by
 /// no more than their limits, and publishing takes as long as it does without them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_never_read_are_closed_and_nobody_else_notices() {
+async fn those_who_never_read_are_closed_and_nobody_else_notices(wire: Wire) {
     const HEALTHY: usize = 38;
     const SLOW: usize = 2;
     const COUNT: u64 = 2_000;
@@ -83,13 +87,13 @@ async fn those_who_never_read_are_closed_and_nobody_else_notices() {
 
     let mut healthy = JoinSet::new();
     for _ in 0..HEALTHY {
-        let subscriber = server.raw_upgraded("/ws/t").await;
+        let subscriber = subscribed(&server, wire, "t").await;
         healthy.spawn(read_prefix(subscriber, COUNT));
     }
     let alone = publish_paced(&server, 1, COUNT / 2).await;
     let mut slow = Vec::new();
     for _ in 0..SLOW {
-        slow.push(server.raw_upgraded("/ws/late").await);
+        slow.push(subscribed(&server, wire, "late").await);
     }
     let memory = resident_bytes();
     // The slow ones read another topic, so that theirs too is numbered from 1.
@@ -141,8 +145,7 @@ async fn publish_paced(server: &TestServer, first: u64, last: u64) -> Duration {
 /// sequence, and what everybody got is a prefix without a hole.
 /// Method: small queues; publish as fast as possible; a third of the readers never read until the end, a third
 /// read now and then, a third always. `routed = delivered + abandoned + pending` holds when all is over.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly() {
+async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire) {
     const EACH: usize = 8;
     const COUNT: u64 = 6_000;
     let server = TestServer::with(|settings| {
@@ -153,17 +156,16 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly() {
     let mut readers = JoinSet::new();
     let mut never = Vec::new();
     for _ in 0..EACH {
-        readers.spawn(read_prefix(server.raw_upgraded("/ws/t").await, COUNT));
-        let sometimes = server.raw_upgraded("/ws/t").await;
+        readers.spawn(read_prefix(subscribed(&server, wire, "t").await, COUNT));
+        let sometimes = subscribed(&server, wire, "t").await;
         readers.spawn(async move {
             let mut pause = tokio::time::interval(Duration::from_millis(20));
             for _ in 0..10 {
                 pause.tick().await;
-                sometimes.stream.readable().await.unwrap();
             }
             read_prefix(sometimes, COUNT).await
         });
-        never.push(server.raw_upgraded("/ws/t").await);
+        never.push(subscribed(&server, wire, "t").await);
     }
     let publisher = server.publisher();
     let mut full = 0;
@@ -194,4 +196,10 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly() {
         (routed - accounted).abs() < 0.5 && metric("stentor_published_total").await > COUNT as f64 - 0.5
     })
     .await;
+}
+
+matrix! {
+    streams:
+        those_who_never_read_are_closed_and_nobody_else_notices
+        a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly;
 }
