@@ -618,6 +618,7 @@ async fn a_panic_closes_its_own_connection_only(wire: Wire) {
     victim.expect(&[message("bystander", 2, 2)]).await;
     victim.say(json!({"op": "panic"})).await;
     assert_eq!(victim.until_close().await.0, 1011);
+    drop(victim);
     bystander.check(&server).await;
     let panics = ("stentor_connections_dropped_total", &[r#"reason="panic""#][..]);
     server.until_metric(panics.0, panics.1, 1.0).await;
