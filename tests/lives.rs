@@ -298,7 +298,6 @@ async fn every_end_has_its_report() {
             json!({"op": "publish", "id": topic, "topic": format!("life.{topic}"), "data": topic});
         publisher.write_all(&frame(b'J', operation.to_string().as_bytes())).await.unwrap();
     }
-    drop(publisher);
     let deadline = Instant::now() + PATIENCE;
     let total = |name: &str| server.metric(&format!("stentor_{name}_total"), &[]) as u64;
     let routed = loop {
@@ -314,6 +313,12 @@ async fn every_end_has_its_report() {
         );
         sleep(Duration::from_millis(20)).await;
     };
+    // It has answers unread, and is reset: not before everything has been taken.
+    drop(publisher);
+    while server.metric("stentor_connections", &[]) as usize != clients {
+        assert!(Instant::now() < deadline, "the publisher stays");
+        sleep(Duration::from_millis(20)).await;
+    }
     let began = Instant::now();
     server.terminate();
     assert_eq!(timeout(Duration::from_secs(40), server.ended()).await.unwrap(), Some(0));
