@@ -4,6 +4,9 @@
 //! handshake, of paths and of RFC 6455's frames, which only WebSocket has; `tcp.rs` and `udp.rs` have bad frames of theirs.
 //! Not by UDP: what cannot be read as an operation has no cookie that could be, and 1,024 topics fit no one datagram.
 
+// A failed step is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::any::{AnyClient, Wire, matrix, message};
