@@ -9,7 +9,7 @@
 mod common;
 
 use common::any::{AnyClient, Came, Wire, matrix};
-use common::{TestServer, within};
+use common::{TestServer, eventually, within};
 use std::time::{Duration, Instant};
 use stentor::Accepted;
 use tokio::task::JoinSet;
@@ -102,12 +102,20 @@ async fn those_who_never_read_are_closed_and_nobody_else_notices(wire: Wire) {
         for number in 1..=FLOOD {
             publisher.publish_and_wait("late", sized(number, FLOOD_BYTES)).await.unwrap();
         }
-        // Read now, within the five seconds after which a closing connection is reset.
+    });
+    // They are read as soon as both are given up: five seconds later they would be reset.
+    let given_up = async || {
+        let list = server.get("/connections?limit=100").await.json();
+        let closing = list["connections"].as_array().unwrap().iter().filter(|one| one["state"] == "closing");
+        closing.count() == SLOW
+    };
+    let reading = async {
+        eventually("both to be given up", given_up).await;
         for subscriber in slow {
             assert_closed_as_slow(&read_prefix(subscriber, u64::MAX).await);
         }
-    });
-    let beside_slow = publish_paced(&server, COUNT / 2 + 1, COUNT).await;
+    };
+    let (beside_slow, ()) = tokio::join!(publish_paced(&server, COUNT / 2 + 1, COUNT), reading);
     within("the flood", flood).await.unwrap();
     while let Some(got) = within("a healthy subscriber", healthy.join_next()).await {
         let got = got.unwrap();
