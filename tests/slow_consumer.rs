@@ -195,7 +195,7 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
             assert_closed_as_slow(&got);
         }
     }
-    common::eventually("the account to balance", async || {
+    eventually("the account to balance", async || {
         let metric = async |name| server.metric(name, &[]).await;
         let routed = metric("stentor_routed_total").await;
         let accounted = metric("stentor_delivered_total").await
