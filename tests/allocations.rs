@@ -6,11 +6,15 @@
 // A failed step is a failed test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/blocking.rs"]
+mod blocking;
+
+use blocking::upgraded;
 use bytes::Bytes;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read as _;
+use std::net::TcpStream;
 use stentor::config::Io;
 use stentor::{Accepted, Publisher, Server};
 
@@ -22,22 +26,6 @@ const FRAME_BYTES: usize = 102;
 const MESSAGES: usize = 128;
 /// A message takes three on its way through the threads, and a timer may fall in between.
 const PER_MESSAGE_MAX: usize = 4;
-
-fn subscribe(address: SocketAddr) -> TcpStream {
-    let mut socket = TcpStream::connect(address).unwrap();
-    let request = format!(
-        "GET /ws/t HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    socket
-}
 
 /// Publishes all of them, so many before the subscribers are read; returns the allocations of the whole process.
 fn run(publisher: &Publisher, subscribers: &mut [TcpStream], burst: usize, buffer: &mut [u8]) -> usize {
@@ -66,7 +54,8 @@ fn a_delivery_allocates_nothing() {
         settings.flush.io = io;
         let server = Server::builder().settings(settings).start().unwrap();
         let publisher = server.publisher();
-        let mut subscribers: Vec<_> = (0..300).map(|_| subscribe(server.websocket_address())).collect();
+        let mut subscribers: Vec<_> =
+            (0..300).map(|_| upgraded(server.websocket_address(), "/ws/t")).collect();
         for (count, burst) in [(300, 1), (300, 64), (20, 1)] {
             // The few are made by the others leaving; the first run finds the size that every buffer needs.
             subscribers.truncate(count);

@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::any::{AnyClient, Came, Wire, matrix, message};
+use common::any::{AnyClient, Came, Wire, matrix, message, topics};
 use common::{PATIENCE, TestServer, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,67 +21,6 @@ use tokio::task::JoinSet;
 
 fn rule(pattern: &str) -> Rule {
     Rule { pattern: pattern.into(), ..Rule::default() }
-}
-
-/// The topics an ack grants, sorted.
-fn topics(ack: &Value) -> Vec<&str> {
-    let mut topics: Vec<_> =
-        ack["ok"].as_array().unwrap().iter().map(|one| one["topic"].as_str().unwrap()).collect();
-    topics.sort_unstable();
-    topics
-}
-
-async fn epoch_of(server: &TestServer, topic: &str) -> String {
-    server.get(&format!("/topics/{topic}")).await.json()["epoch"].as_str().unwrap().to_owned()
-}
-
-/// Subscribes `t` with a place to resume from; returns what the ack says of it.
-async fn resume(client: &mut AnyClient, epoch: &str, seq: u64) -> Value {
-    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
-    let ack = client.ask(json!({"op": "subscribe", "args": [since]})).await;
-    assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
-    ack["ok"][0].clone()
-}
-
-/// Proves: each operation is answered once, with its own name and the id as it came, or without one.
-async fn acks_carry_the_operation_and_the_id_as_it_came(wire: Wire) {
-    let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    let whole = [json!(0), json!(7), json!(-3), json!(i64::MIN), json!(u64::MAX)];
-    let ids = whole.into_iter().chain([json!(""), json!("seven"), json!("\"\\\u{1}é"), Value::Null]);
-    for id in ids.map(Some).chain([None]) {
-        let mut answers = Vec::new();
-        for mut operation in [
-            json!({"op": "subscribe", "args": ["a", "b"]}),
-            json!({"op": "list"}),
-            json!({"op": "unsubscribe", "args": ["b", "a"]}),
-            json!({"op": "list"}),
-            json!({"op": "ping"}),
-            json!({"op": "fly"}),
-        ] {
-            if let Some(id) = &id {
-                operation["id"] = id.clone();
-            }
-            let answer = client.ask(operation.clone()).await;
-            match &id {
-                Some(id) => assert_eq!(answer.get("id"), Some(id), "{operation} -> {answer}"),
-                None => assert!(answer.get("id").is_none_or(Value::is_null), "{operation} -> {answer}"),
-            }
-            answers.push(answer);
-        }
-        let events: Vec<_> = answers.iter().map(|answer| answer["event"].as_str().unwrap()).collect();
-        assert_eq!(events, ["ack", "ack", "ack", "ack", "pong", "error"]);
-        let operations = answers[..4].iter().map(|answer| answer["op"].as_str().unwrap());
-        assert_eq!(operations.collect::<Vec<_>>(), ["subscribe", "list", "unsubscribe", "list"]);
-        for (at, topic) in ["a", "b"].into_iter().enumerate() {
-            let one = &answers[0]["ok"][at];
-            let told = (&one["topic"], &one["class"], &one["seq"]);
-            assert_eq!(told, (&json!(topic), &json!("event"), &json!(0)));
-            assert!(one["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{one}");
-            assert!(one.get("recovered").is_none(), "nothing was to be resumed: {one}");
-        }
-        assert_eq!((topics(&answers[1]), &answers[3]["ok"]), (vec!["a", "b"], &json!([])));
-    }
 }
 
 /// Proves: a subscribe that is bad in part grants the rest, and says which and why.
@@ -191,13 +130,13 @@ async fn what_cannot_be_given_is_said_with_the_reason(wire: Wire) {
         for number in 1..=5 {
             server.publish("t", number.to_string()).await;
         }
-        let epoch = epoch_of(&server, "t").await;
+        let epoch = server.epoch_of("t").await;
         let own = cases.into_iter().map(|(seq, missed, reason)| (epoch.as_str(), seq, missed, reason));
         let others = ["zz", "", "not an epoch!"].map(|other| (other, 5, vec![], "epoch"));
         let beyond = [6, u64::MAX].map(|seq| (epoch.as_str(), seq, vec![], "epoch"));
         for (epoch, seq, missed, reason) in own.chain(others).chain(beyond) {
             let mut client = AnyClient::connect(&server, wire).await;
-            let granted = resume(&mut client, epoch, seq).await;
+            let granted = client.resume(epoch, seq).await;
             assert_eq!((&granted["recovered"], &granted["seq"]), (&json!(reason.is_empty()), &json!(5)));
             assert_eq!(granted["reason"].as_str().unwrap_or_default(), reason, "{epoch}:{seq} {granted}");
             let missed: Vec<_> = missed.into_iter().map(|number| message("t", number, number)).collect();
@@ -374,7 +313,6 @@ async fn a_stalled_socket_is_given_up_by_time(wire: Wire) {
 
 matrix! {
     everywhere:
-        acks_carry_the_operation_and_the_id_as_it_came
         a_partly_bad_subscribe_grants_the_rest
         nothing_follows_the_ack_of_an_unsubscribe
         what_cannot_be_given_is_said_with_the_reason

@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::any::{AnyClient, Came, Wire, matrix, message, open};
+use common::any::{AnyClient, Came, Wire, matrix, message, open, topics};
 use common::{TestServer, eventually};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -41,14 +41,6 @@ async fn ask_with_id(client: &mut AnyClient, mut operation: Value, id: Option<Va
         None => assert!(answer.get("id").is_none_or(Value::is_null), "{operation} -> {answer}"),
     }
     answer
-}
-
-/// The topics an ack grants, sorted.
-fn topics(ack: &Value) -> Vec<&str> {
-    let ok = ack["ok"].as_array().expect("a list");
-    let mut topics: Vec<_> = ok.iter().map(|one| one["topic"].as_str().expect("a topic")).collect();
-    topics.sort_unstable();
-    topics
 }
 
 /// Proves: subscriptions in the URL are not acked, can be listed, and can be left.
@@ -177,6 +169,37 @@ async fn a_list_comes_behind_what_was_asked_before_it() {
         assert_eq!(client.next_json("the ack").await["op"], "subscribe");
         let list = client.next_json("the list").await;
         assert_eq!(list["ok"].as_array().map(Vec::len), Some(2), "{list}");
+    }
+}
+
+/// Proves: each operation is answered once, with its own name and the id as it came, or without one.
+async fn acks_carry_the_operation_and_the_id_as_it_came(wire: Wire) {
+    let server = TestServer::start();
+    let mut client = AnyClient::connect(&server, wire).await;
+    for id in ids().into_iter().map(Some).chain([None]) {
+        let mut answers = Vec::new();
+        for operation in [
+            json!({"op": "subscribe", "args": ["a", "b"]}),
+            json!({"op": "list"}),
+            json!({"op": "unsubscribe", "args": ["b", "a"]}),
+            json!({"op": "list"}),
+            json!({"op": "ping"}),
+            json!({"op": "fly"}),
+        ] {
+            answers.push(ask_with_id(&mut client, operation, id.clone()).await);
+        }
+        let events: Vec<_> = answers.iter().map(|answer| answer["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["ack", "ack", "ack", "ack", "pong", "error"]);
+        let operations = answers[..4].iter().map(|answer| answer["op"].as_str().unwrap());
+        assert_eq!(operations.collect::<Vec<_>>(), ["subscribe", "list", "unsubscribe", "list"]);
+        for (at, topic) in ["a", "b"].into_iter().enumerate() {
+            let one = &answers[0]["ok"][at];
+            let told = (&one["topic"], &one["class"], &one["seq"]);
+            assert_eq!(told, (&json!(topic), &json!("event"), &json!(0)));
+            assert!(one["epoch"].as_str().is_some_and(|epoch| !epoch.is_empty()), "{one}");
+            assert!(one.get("recovered").is_none(), "nothing was to be resumed: {one}");
+        }
+        assert_eq!((topics(&answers[1]), &answers[3]["ok"]), (vec!["a", "b"], &json!([])));
     }
 }
 
@@ -501,6 +524,7 @@ async fn subscribes_under_way_at_the_end_leave_nothing_behind(wire: Wire) {
 
 matrix! {
     everywhere:
+        acks_carry_the_operation_and_the_id_as_it_came
         a_publish_is_acked_exactly_when_it_has_an_id
         a_publish_names_its_payload_once
         what_may_not_be_published_is_refused

@@ -6,10 +6,14 @@
 // A failed step is a failed test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/blocking.rs"]
+mod blocking;
+
+use blocking::upgraded;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use stentor::{Server, Settings};
 
 #[global_allocator]
@@ -18,22 +22,6 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const MESSAGES: usize = 200;
 /// The payload, which is kept, the message around it, and now and then a timer's.
 const PER_MESSAGE_MAX: f64 = 2.2;
-
-fn upgraded(address: SocketAddr, path: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(address).unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    socket
-}
 
 /// A masked binary frame whose mask changes nothing.
 fn websocket_frame(payload: &[u8]) -> Vec<u8> {

@@ -42,18 +42,6 @@ async fn burst(publisher: Publisher, topic: &'static str, first: u64, stop: Arc<
     number - 1
 }
 
-async fn epoch_of(server: &TestServer, topic: &str) -> String {
-    server.get(&format!("/topics/{topic}")).await.json()["epoch"].as_str().unwrap().to_owned()
-}
-
-/// Subscribes `t` with a place to resume from; returns what the ack says of it.
-async fn resume(client: &mut AnyClient, epoch: &str, seq: u64) -> Value {
-    let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
-    let ack = client.ask(json!({"op": "subscribe", "args": [since]})).await;
-    assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
-    ack["ok"][0].clone()
-}
-
 /// Reads messages of the envelope with `seq`: they must be `first..first + count`, each with its own number in it.
 async fn expect_run(client: &mut Client, first: u64, count: u64) {
     for number in first..first + count {
@@ -108,7 +96,7 @@ async fn a_stream_cut_at_random_bytes_is_the_same_stream() {
         settings.limits.history_bytes = 4 << 20;
     });
     server.publish("t", "0").await;
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     let payload = |number: usize| format!("{number} {}", "x".repeat(number * 7 % 300));
     let publisher = server.publisher();
     let publishing = tokio::spawn(async move {
@@ -160,7 +148,7 @@ async fn what_a_url_cannot_be_given_is_said_with_the_reason() {
         server.publish("t", number.to_string()).await;
         server.publish("none", number.to_string()).await;
     }
-    let (epoch, other) = (epoch_of(&server, "t").await, epoch_of(&server, "none").await);
+    let (epoch, other) = (server.epoch_of("t").await, server.epoch_of("none").await);
     let mut recovered = server.connect(&format!("/stream?seq=1&streams=t&since={epoch}:3")).await;
     expect_run(&mut recovered, 4, 2).await;
     let path = format!("/stream?streams=t/none&since={epoch}:1,{other}:2");
@@ -181,7 +169,7 @@ async fn a_state_topic_goes_on_with_its_newest_message() {
     for number in 1..=10 {
         server.publish("t", number.to_string()).await;
     }
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     let mut client = server.connect(&format!("/stream?streams=t&since={epoch}:4")).await;
     let gap = json!({"event": "gap", "topic": "t", "from": 5, "to": 10, "reason": "evicted"});
     assert_eq!(client.next_json("the gap").await, gap);
@@ -325,14 +313,14 @@ async fn expect_numbers(client: &mut AnyClient, first: u64, count: u64) {
 async fn a_restart_is_another_epoch(wire: Wire) {
     let server = TestServer::start();
     server.publish("t", "1").await;
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     server.shutdown().await;
     let server = TestServer::start();
     server.publish("t", "again").await;
     let mut client = AnyClient::connect(&server, wire).await;
-    let granted = resume(&mut client, &epoch, 1).await;
+    let granted = client.resume(&epoch, 1).await;
     assert_eq!((&granted["recovered"], &granted["reason"]), (&json!(false), &json!("epoch")), "{granted}");
-    assert_eq!((&granted["epoch"], &granted["seq"]), (&json!(epoch_of(&server, "t").await), &json!(1)));
+    assert_eq!((&granted["epoch"], &granted["seq"]), (&json!(server.epoch_of("t").await), &json!(1)));
     server.publish("t", "2").await;
     client.expect_only(&server, &[message("t", 2, 2)]).await;
 }
@@ -345,10 +333,10 @@ async fn who_comes_back_to_state_is_given_the_newest(wire: Wire) {
     for number in 1..=10 {
         server.publish("t", number.to_string()).await;
     }
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     for (seq, has_all) in [(4, false), (10, true)] {
         let mut client = AnyClient::connect(&server, wire).await;
-        assert_eq!(resume(&mut client, &epoch, seq).await["recovered"], has_all);
+        assert_eq!(client.resume(&epoch, seq).await["recovered"], has_all);
         let newest = Came::Message { topic: "t".into(), seq: 10, payload: json!(10), is_snapshot: true };
         let expected = if has_all { vec![] } else { vec![newest] };
         client.expect_only(&server, &expected).await;
@@ -436,7 +424,7 @@ async fn whoever_joins_during_a_burst_gets_every_number_once(wire: Wire) {
         settings.limits.history_bytes = 4 << 20;
     });
     let first = server.publish("t", "1").await;
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     let stop = Arc::new(AtomicBool::new(false));
     let publishing = tokio::spawn(burst(server.publisher(), "t", first + 1, stop.clone()));
     let server = Arc::new(server);
@@ -454,7 +442,7 @@ async fn whoever_joins_during_a_burst_gets_every_number_once(wire: Wire) {
                     // Back again, to what may long be over or has just been.
                     let mut client = AnyClient::connect(&server, wire).await;
                     let last = head.saturating_sub(fastrand::u64(0..200));
-                    let granted = resume(&mut client, &epoch, last).await;
+                    let granted = client.resume(&epoch, last).await;
                     if granted["recovered"] == true {
                         expect_numbers(&mut client, last + 1, 250).await;
                     } else {
@@ -495,9 +483,9 @@ async fn a_replay_larger_than_the_queue_goes_as_the_socket_takes_it(wire: Wire) 
         publish(number).await;
     }
     assert_eq!(server.publish("mark", "1").await, 1);
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     let mut client = AnyClient::connect(&server, wire).await;
-    assert_eq!(resume(&mut client, &epoch, 0).await["recovered"], true);
+    assert_eq!(client.resume(&epoch, 0).await["recovered"], true);
     // Far behind, and not reading: what is published now is nothing to it yet.
     server.until_metric("stentor_connections_blocked", &[], 1.0).await;
     for number in KEPT + 1..=KEPT + 500 {
@@ -522,13 +510,13 @@ async fn leaving_in_the_middle_of_a_replay_leaves_nothing(wire: Wire) {
     for number in 1..=1_000 {
         server.publish("t", text(number)).await;
     }
-    let epoch = epoch_of(&server, "t").await;
+    let epoch = server.epoch_of("t").await;
     for _ in 0..50 {
         let mut client = AnyClient::connect(&server, wire).await;
-        resume(&mut client, &epoch, 0).await;
+        client.resume(&epoch, 0).await;
     }
     let mut client = AnyClient::connect(&server, wire).await;
-    resume(&mut client, &epoch, 0).await;
+    client.resume(&epoch, 0).await;
     client.say(json!({"op": "unsubscribe", "args": ["t"]})).await;
     let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": 997}});
     client.say(json!({"op": "subscribe", "id": 9, "args": [since]})).await;
@@ -564,7 +552,7 @@ async fn a_resume_of_many_topics_gives_all_of_each(wire: Wire) {
     }
     let mut args = Vec::new();
     for name in &names {
-        args.push(json!({"topic": name, "since": {"epoch": epoch_of(&server, name).await, "seq": 10}}));
+        args.push(json!({"topic": name, "since": {"epoch": server.epoch_of(name).await, "seq": 10}}));
     }
     let mut client = AnyClient::connect(&server, wire).await;
     let ack = client.ask(json!({"op": "subscribe", "args": args})).await;

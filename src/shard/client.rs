@@ -16,8 +16,8 @@ pub(super) struct Client {
     pub(super) wire: Wire,
     /// True exactly when it came to publish, and for nothing else.
     pub(super) is_publisher: bool,
-    /// Given back when the socket goes.
-    pub(super) _seat: Seat,
+    /// Given back when it goes; a multicast group takes none.
+    pub(super) _seat: Option<Seat>,
 }
 
 impl Client {

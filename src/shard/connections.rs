@@ -156,9 +156,6 @@ impl Shard {
         self.writers[slot as usize].closing = Some(Box::new(Closing { reason, deadline }));
         self.effects.push(Effect::Readable(slot));
         self.control(slot, self.wire(slot).close(code, text), Control::Close, now, sockets);
-        if self.is_sent_datagrams(slot) {
-            self.end(slot, reason, false);
-        }
     }
 
     /// Closes a connection with its reason's code, if it is still here; says whether it was.

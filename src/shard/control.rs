@@ -132,6 +132,8 @@ impl Shard {
     pub(super) fn control_sent(&mut self, slot: Slot, kind: Control) {
         match kind {
             Control::Answer => self.answered(slot),
+            // There is no other side to wait for.
+            Control::Close if self.is_sent_datagrams(slot) => self.end(slot, Reason::Client, false),
             Control::Close => self.effects.push(Effect::Finished(slot)),
             Control::Notice | Control::Gap(..) | Control::Ping | Control::Pong => {}
         }

@@ -1,13 +1,8 @@
 //! Multicast groups: what a topic rule matches goes to its group too, as to one subscriber by datagram whose lease does
 //! not end.
 
-use super::client::Client;
-use super::register::Entry;
 use super::shell::Shell;
 use crate::clock;
-use crate::door::admission::Seats;
-use crate::message::Encoding;
-use crate::message::wire::Wire;
 use crate::protocol::operation::{OpId, Wish};
 use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
@@ -36,27 +31,11 @@ impl Shell {
     pub(super) async fn open_group(self: &Rc<Self>, group: Group) -> io::Result<()> {
         let Group { socket, address, subject } = group;
         let socket = Rc::new(tokio::net::UdpSocket::from_std(socket)?);
-        let Ok(seat) = Seats::new(1, 0).take(address.ip()) else { return Ok(()) };
-        let about = Client {
-            peer: address,
-            path: subject.to_string().into_boxed_str(),
-            identity: None,
-            wire: Wire::Udp,
-            is_publisher: false,
-            _seat: seat,
-        };
-        let now = clock::now();
-        let visitor = self.with(|core, sockets| {
-            let id = core.adopt(Encoding::Tcp, Encoding::Tcp, now);
-            core.send_datagrams_to(id);
-            core.keep_for_ever(id);
-            core.set_heartbeat(id.slot, HEARTBEAT_S, now);
-            let visitor = about.visitor(id);
-            sockets.udp.insert(id.slot, about, Some(socket));
-            visitor
+        let connection = self.take_in(address, subject.to_string(), None, Some(socket));
+        self.with(|core, _| {
+            core.keep_for_ever(connection);
+            core.set_heartbeat(connection.slot, HEARTBEAT_S, clock::now());
         });
-        let connection = visitor.id;
-        self.register(Entry::Connected(visitor));
         let tag = Tag::Native(OpId::Absent, Vec::new());
         let wishes = vec![Wish { subject, since: None }];
         // Closed: the server goes down before it has begun.

@@ -8,14 +8,15 @@
 use super::client::Client;
 use super::register::Entry;
 use super::shell::Shell;
+use super::udp::Holder;
 use crate::clock::{self, Moment};
-use crate::door::admission::Seats;
+use crate::door::admission::{Seat, Seats};
 use crate::ids::ConnectionId;
 use crate::limits::ACTIONS_PER_YIELD;
 use crate::message::tcp::{HEARTBEAT, JSON, LENGTH_BYTES};
 use crate::message::wire::Wire;
 use crate::message::{Encoding, Payload};
-use crate::protocol::close::CloseCode;
+use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply;
 use crate::protocol::target::Endpoint;
 use crate::protocol::topic::TopicName;
@@ -57,11 +58,6 @@ impl Leases {
     pub(super) fn new(seats: Seats) -> Self {
         Self { jar: Jar::default(), reader: Reader::default(), seats, by_address: HashMap::new() }
     }
-
-    /// The connection has ended.
-    pub(super) fn forget(&mut self, address: SocketAddr) {
-        self.by_address.remove(&address);
-    }
 }
 
 impl Shell {
@@ -87,7 +83,7 @@ impl Shell {
         }
     }
 
-    /// Acts on one; should that panic, the lease is closed and counted, and no other.
+    /// Acts on one, or counts it as ignored.
     fn take_datagram(self: &Rc<Self>, socket: &UdpSocket, from: SocketAddr, bytes: &[u8]) {
         let now = clock::now();
         let datagram = self.leases.borrow_mut().reader.read(bytes);
@@ -172,27 +168,49 @@ impl Shell {
             may_publish: self.settings.udp_publish_from.contain(from.ip()),
         };
         let session = Session::new(Endpoint::Session, rights, &self.settings.limits, now);
+        let id = self.take_in(from, String::new(), Some(seat.on_shard(&self.handle.seats)), None);
+        Some(Lease { id, cookie, session })
+    }
+
+    /// A connection that is sent datagrams, through a socket of its own or the shard's.
+    pub(super) fn take_in(
+        self: &Rc<Self>,
+        peer: SocketAddr,
+        path: String,
+        seat: Option<Seat>,
+        own: Option<Rc<UdpSocket>>,
+    ) -> ConnectionId {
         let about = Client {
-            peer: from,
-            path: Box::default(),
+            peer,
+            path: path.into_boxed_str(),
             identity: None,
             wire: Wire::Udp,
             is_publisher: false,
-            _seat: seat.on_shard(&self.handle.seats),
+            _seat: seat,
         };
         let visitor = self.with(|core, sockets| {
-            let id = core.adopt(Encoding::Tcp, Encoding::Tcp, now);
+            let id = core.adopt(Encoding::Tcp, Encoding::Tcp, clock::now());
             core.send_datagrams_to(id);
             let visitor = about.visitor(id);
-            sockets.udp.insert(id.slot, about, None);
+            sockets.udp.insert(id.slot, about, own);
             visitor
         });
         let id = visitor.id;
         self.register(Entry::Connected(visitor));
-        Some(Lease { id, cookie, session })
+        id
     }
 
-    /// True when the operation was acted on, whatever the answer is.
+    /// Such a connection has ended.
+    pub(super) fn let_go_of_lease(&self, holder: &Holder, reason: Reason) {
+        if holder.is_group() && !self.draining.get() {
+            let (group, reason) = (holder.about.peer, reason.as_str());
+            tracing::warn!(%group, reason, "a multicast group is sent nothing any more");
+        }
+        self.leases.borrow_mut().by_address.remove(&holder.about.peer);
+    }
+
+    /// True when the operation was acted on, whatever the answer is. Should it panic, the lease is closed and counted, and
+    /// no other.
     fn serve_lease(self: &Rc<Self>, from: SocketAddr, mut lease: Lease, text: Bytes, now: Moment) -> bool {
         let id = lease.id;
         let acted = catch_unwind(AssertUnwindSafe(|| {

@@ -158,23 +158,21 @@ impl Shell {
     /// Lets the socket of a connection go that has ended, and tells who it was.
     fn let_go(&self, ended: &Ended) {
         let id = ended.id;
-        if let Some(socket) = self.sockets.borrow_mut().remove(id.slot, ended.reset) {
-            self.watch.strike_out(socket.stream());
-            let identity = socket.about.identity.as_ref();
+        let socket = self.sockets.borrow_mut().remove(id.slot, ended.reset);
+        let holder = self.sockets.borrow_mut().udp.remove(id.slot);
+        let about = socket.as_ref().map(|socket| &socket.about);
+        if let Some(about) = about.or(holder.as_ref().map(|holder| &*holder.about)) {
+            let identity = about.identity.as_ref();
             self.core.borrow_mut().exits.extend(identity.map(|identity| (id, identity.topic().clone())));
-            let visit = Visit::new(socket.about.visitor(id), ended, clock::now() - ended.opened);
+            let visit = Visit::new(about.visitor(id), ended, clock::now() - ended.opened);
             self.register(Entry::Disconnected(Box::new(visit)));
+        }
+        if let Some(socket) = socket {
+            self.watch.strike_out(socket.stream());
             self.discarded.push(socket);
         }
-        let holder = self.sockets.borrow_mut().udp.remove(id.slot);
         if let Some(holder) = holder {
-            if holder.is_group() && !self.draining.get() {
-                let reason = ended.reason.as_str();
-                tracing::warn!(group = %holder.about.peer, reason, "a multicast group is sent nothing any more");
-            }
-            let visit = Visit::new(holder.about.visitor(id), ended, clock::now() - ended.opened);
-            self.register(Entry::Disconnected(Box::new(visit)));
-            self.leases.borrow_mut().forget(holder.about.peer);
+            self.let_go_of_lease(&holder, ended.reason);
         }
         if let Some(place) = self.inlets.borrow_mut().get_mut(id.slot as usize) {
             *place = None;
@@ -294,7 +292,7 @@ impl Shell {
             identity: target.identity,
             wire: target.encoding.wire(),
             is_publisher,
-            _seat: seat,
+            _seat: Some(seat),
         };
         let socket = Rc::new(Socket::new(stream, about));
         let id = self.with(|core, sockets| {

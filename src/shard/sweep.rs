@@ -13,7 +13,6 @@ use crate::clock::Moment;
 use crate::ids::Slot;
 use crate::limits::{GATHER_BYTES_MAX, SENDS_PER_YIELD};
 use crate::message::Encoding;
-use crate::message::wire::Wire;
 use crate::protocol::close::Reason;
 
 /// After about so many sweeps everybody has been first.
@@ -128,7 +127,7 @@ impl Shard {
     fn owes_a_slice(&self, slot: Slot) -> bool {
         let hot = &self.hot[slot as usize];
         hot.state == State::Open
-            && hot.wire != Wire::Udp
+            && !self.is_sent_datagrams(slot)
             && self.debts.owes(slot)
             && !self.debts.has_list(slot)
             && self.log.is_contiguous(hot.encoding)

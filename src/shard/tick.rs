@@ -29,12 +29,12 @@ impl Shard {
                 State::Closing => self.tick_closing(slot, now),
                 State::Open | State::Blocked => {
                     let silent_s = now.secs().saturating_sub(hot.heard_s);
-                    if hot.wire == Wire::Udp && silent_s >= self.limits.lease_s {
-                        let reason = Reason::LeaseExpired;
-                        self.close(slot, reason, reason.code(), "the lease has expired", now, sockets);
-                    } else if hot.wire != Wire::Udp && silent_s >= self.limits.idle_s {
-                        let reason = Reason::NoPong;
-                        self.close(slot, reason, reason.code(), "no pong", now, sockets);
+                    let (limit_s, reason, text) = match hot.wire {
+                        Wire::Udp => (self.limits.lease_s, Reason::LeaseExpired, "the lease has expired"),
+                        Wire::WebSocket | Wire::Tcp => (self.limits.idle_s, Reason::NoPong, "no pong"),
+                    };
+                    if silent_s >= limit_s {
+                        self.close(slot, reason, reason.code(), text, now, sockets);
                     } else if hot.state == State::Blocked && self.is_stalled(slot, now) {
                         self.give_up(slot, now, sockets);
                     } else if self.is_to_be_pinged(slot, silent_s, now) {

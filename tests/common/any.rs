@@ -41,6 +41,14 @@ pub(crate) enum Came {
     Close(u16, String),
 }
 
+/// The topics an ack grants, sorted.
+pub(crate) fn topics(ack: &Value) -> Vec<&str> {
+    let ok = ack["ok"].as_array().unwrap();
+    let mut topics: Vec<_> = ok.iter().map(|one| one["topic"].as_str().unwrap()).collect();
+    topics.sort_unstable();
+    topics
+}
+
 /// Lets anybody on loopback publish, by datagram too.
 pub(crate) fn open(settings: &mut Settings) {
     settings.udp_publish_from = Networks::try_from("127.0.0.0/8".to_owned()).unwrap();
@@ -226,6 +234,14 @@ impl AnyClient {
         let ack = self.ask(json!({"op": "subscribe", "args": topics})).await;
         assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
         ack
+    }
+
+    /// Subscribes `t` with a place to resume from; returns what the ack says of it.
+    pub(crate) async fn resume(&mut self, epoch: &str, seq: u64) -> Value {
+        let since = json!({"topic": "t", "since": {"epoch": epoch, "seq": seq}});
+        let ack = self.ask(json!({"op": "subscribe", "args": [since]})).await;
+        assert_eq!((&ack["event"], &ack["err"]), (&json!("ack"), &json!([])), "{ack}");
+        ack["ok"][0].clone()
     }
 
     /// These must come next.

@@ -110,6 +110,11 @@ impl TestServer {
         tokio::task::spawn_blocking(move || server.shutdown()).await.unwrap();
     }
 
+    /// The history that a topic has now.
+    pub(crate) async fn epoch_of(&self, topic: &str) -> String {
+        self.get(&format!("/topics/{topic}")).await.json()["epoch"].as_str().unwrap().to_owned()
+    }
+
     /// A WebSocket client on this path.
     pub(crate) async fn connect(&self, path: &str) -> Client {
         self.connect_with(path, &[]).await
