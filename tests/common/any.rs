@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use stentor::Settings;
 use stentor::config::Networks;
 use tokio::io::AsyncWriteExt as _;
@@ -82,6 +83,15 @@ impl AnyClient {
             Wire::Udp => Line::Udp(UdpClient::connect(server).await),
         };
         Self { line, names: HashMap::new(), bytes: Vec::new() }
+    }
+
+    /// As the server sees it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match &self.line {
+            Line::WebSocket(client) => client.address(),
+            Line::Tcp(client) => client.stream.local_addr().unwrap(),
+            Line::Udp(client) => client.socket.local_addr().unwrap(),
+        }
     }
 
     pub(crate) async fn say(&mut self, operation: Value) {

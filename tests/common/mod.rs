@@ -289,6 +289,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().unwrap()
+    }
+
     /// What lies below.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         self.stream.get_mut()
