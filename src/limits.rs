@@ -81,7 +81,8 @@ pub const RETIRE_SCAN: usize = 4_096;
 pub struct Limits {
     /// Connections in all. 0: what the descriptor limit allows.
     pub connections: usize,
-    /// Connections from one address. 0: no limit (proxies share addresses).
+    /// Connections from one address; leases of datagrams are counted by shard, beside them. 0: no limit (proxies share
+    /// addresses).
     pub connections_per_address: usize,
     /// Topics in all; a topic costs about 600 bytes and 8 a shard.
     pub topics: usize,

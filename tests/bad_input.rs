@@ -9,9 +9,9 @@
 
 mod common;
 
-use common::any::{AnyClient, Wire, matrix, message};
+use common::any::{self, AnyClient, Wire, matrix, message};
 use common::{
-    BINARY, Bystander, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, TestServer, eventually, frame,
+    BINARY, Bystander, CLOSE, CONTINUATION, FIN, HOME, PING, PONG, RawClient, TEXT, TestServer, frame,
     frame_header, upgrade_request, within,
 };
 use serde_json::{Value, json};
@@ -40,34 +40,54 @@ fn assert_is_error(answer: &Value, to: &str) {
     assert!(answer["message"].as_str().is_some_and(|message| !message.is_empty()), "{to:.100} -> {answer}");
 }
 
-/// Proves: the bounds of a topic's name hold in operations and in paths: 1 to 200 bytes, no control character, no
-/// space.
-#[tokio::test]
-async fn names_that_are_no_topics_are_refused() {
-    let (server, mut bystander, mut client) = scene().await;
-    let too_long = "x".repeat(201);
-    let too_many_bytes = "ü".repeat(101);
-    for name in ["", "a b", " ", "a\nb", "\u{0}", "\u{7f}", "a\tb", &too_long, &too_many_bytes] {
+/// Names that are no topics: of 0 or 201 and more bytes, or with a space or a control character in them.
+fn no_topics() -> Vec<String> {
+    let within_length = ["", "a b", " ", "a\nb", "\u{0}", "\u{7f}", "a\tb"];
+    within_length.map(str::to_owned).into_iter().chain(["x".repeat(201), "ü".repeat(101)]).collect()
+}
+
+/// The longest names that are topics.
+fn longest_topics() -> [String; 2] {
+    ["x".repeat(200), "ü".repeat(100)]
+}
+
+/// Proves: the bounds of a topic's name hold in operations.
+async fn names_that_are_no_topics_are_refused(wire: Wire) {
+    let server = TestServer::with(any::open);
+    let mut bystander = Bystander::by(&server, wire).await;
+    let mut client = AnyClient::connect(&server, wire).await;
+    for name in no_topics() {
         let ack = client.ask(json!({"op": "subscribe", "id": 1, "args": [name]})).await;
         assert_eq!((&ack["event"], &ack["ok"]), (&json!("ack"), &json!([])), "{name:?}: {ack}");
         assert_eq!(ack["err"].as_array().unwrap().len(), 1, "{name:?}: {ack}");
         assert_eq!(ack["err"][0]["topic"], name, "{ack}");
         let answer = client.ask(json!({"op": "publish", "topic": name, "data": 1, "id": 2})).await;
-        assert_is_error(&answer, name);
-        let posted = server.post(&format!("/publish/{}", percent(name)), None, "1").await;
+        assert_is_error(&answer, &name);
+        bystander.check(&server).await;
+    }
+    for name in longest_topics() {
+        client.subscribe(&[&name]).await;
+    }
+    bystander.check(&server).await;
+}
+
+/// Proves: the same bounds hold in paths.
+#[tokio::test]
+async fn names_that_are_no_topics_are_refused_in_paths() {
+    let (server, mut bystander, _) = scene().await;
+    for name in no_topics() {
+        let posted = server.post(&format!("/publish/{}", percent(&name)), None, "1").await;
         assert!((400..500).contains(&posted.status), "{name:?}: {posted:?}");
         if !name.is_empty() {
             for path in ["/ws/", "/publish/", "/stream?streams="] {
-                let answer = server.refused(&format!("{path}{}", percent(name))).await;
+                let answer = server.refused(&format!("{path}{}", percent(&name))).await;
                 assert_eq!(answer.status, 400, "{path} {name:?}");
                 assert!(!answer.text().trim().is_empty());
             }
         }
         bystander.check(&server).await;
     }
-    // The longest that is one.
-    for name in ["x".repeat(200), "ü".repeat(100)] {
-        client.subscribe(&[&name]).await;
+    for name in longest_topics() {
         server.connect(&format!("/ws/{}", percent(&name))).await.close().await;
     }
     // Bytes that are not UTF-8 can only come in a path.
@@ -260,11 +280,7 @@ async fn a_handshake_left_open_is_closed_at_its_deadline() {
 async fn a_message_left_open_is_closed_at_its_deadline() {
     let server = TestServer::with(|settings| settings.limits.read_s = 1);
     let mut bystander = Bystander::on(&server).await;
-    let websocket = server.raw_upgraded("/ws").await;
-    let tcp = server.raw_tcp().await;
-    for (mut client, begun) in
-        [(websocket, frame_header(FIN | TEXT, 1_000, true)), (tcp, 1_000_u32.to_be_bytes().to_vec())]
-    {
+    for (mut client, begun) in half_said(&server, "/ws").await {
         client.write(&begun).await;
         let drip = async {
             while client.write_unless_closed(b"x").await {
@@ -345,49 +361,61 @@ async fn an_unknown_path_is_told_what_there_is() {
     bystander.check(&server).await;
 }
 
-fn assert_is_no_seat(answer: &common::HttpAnswer) {
-    assert_eq!(answer.status, 503, "{answer:?}");
-    let retry_after = answer.header("retry-after").expect("a Retry-After");
-    assert!(retry_after.parse::<u32>().is_ok_and(|seconds| seconds > 0), "Retry-After: {retry_after}");
-    assert!(answer.text().contains("limits.connections"), "a reason: {}", answer.text());
+async fn expect_no_seat(from: [u8; 4], server: &TestServer, wire: Wire) {
+    let refused = AnyClient::seated(from, server, wire).await;
+    let reason = refused.map(|_| ()).expect_err("there is no seat");
+    assert!(reason.contains("limits.connections"), "{reason}");
 }
 
-/// Proves: a full server says 503, when to come back and why; when one leaves, the next gets in.
-#[tokio::test]
-async fn a_full_server_says_when_to_come_back() {
+/// Who is closed leaves a seat a moment later.
+async fn until_seated(from: [u8; 4], server: &TestServer, wire: Wire) -> AnyClient {
+    let seated = async {
+        loop {
+            match AnyClient::seated(from, server, wire).await {
+                Ok(client) => return client,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    within("a seat to be free", seated).await
+}
+
+/// Proves: a full server says why, and by HTTP when to come back; when one leaves, the next gets in. All wires share
+/// the seats.
+async fn a_full_server_says_when_to_come_back(wire: Wire) {
     let server = TestServer::with(|settings| settings.limits.connections = 2);
-    let mut bystander = Bystander::on(&server).await;
+    let mut bystander = Bystander::by(&server, wire).await;
     for _ in 0..3 {
-        let second = server.connect("/ws").await;
-        for _ in 0..3 {
-            assert_is_no_seat(&server.refused("/ws").await);
+        let second = until_seated(HOME, &server, wire).await;
+        for other in [Wire::WebSocket, Wire::Tcp, Wire::Udp] {
+            expect_no_seat(HOME, &server, other).await;
             bystander.check(&server).await;
         }
-        second.close().await;
-        eventually("a seat to be free", async || server.raw().await.upgrade("/ws").await.status == 101).await;
+        server.close(&second).await;
+        drop(second);
         server.until_metric("stentor_connections", &[], 1.0).await;
     }
     bystander.check(&server).await;
 }
 
-/// Proves: the limit of an address is its own: another address gets in.
-#[tokio::test]
-async fn a_full_address_leaves_the_others_their_seats() {
-    let server = TestServer::with(|settings| settings.limits.connections_per_address = 2);
-    let mut bystander = Bystander::on(&server).await;
-    let second = server.connect("/ws").await;
-    assert_is_no_seat(&server.refused("/ws").await);
+/// Proves: the limit of an address is its own: another address gets in. Leases are counted by shard, here of one.
+async fn a_full_address_leaves_the_others_their_seats(wire: Wire) {
+    const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
+    let server = TestServer::with(|settings| {
+        (settings.limits.connections_per_address, settings.shards) = (2, 1);
+    });
+    let mut bystander = Bystander::by(&server, wire).await;
+    let second = AnyClient::seated(HOME, &server, wire).await.unwrap();
+    expect_no_seat(HOME, &server, wire).await;
     let mut elsewhere = Vec::new();
     for _ in 0..2 {
-        let mut client = server.raw_from([127, 0, 0, 2]).await;
-        assert_eq!(client.upgrade("/ws").await.status, 101);
-        elsewhere.push(client);
+        elsewhere.push(AnyClient::seated(ELSEWHERE, &server, wire).await.unwrap());
     }
-    let mut third = server.raw_from([127, 0, 0, 2]).await;
-    assert_is_no_seat(&third.upgrade("/ws").await);
+    expect_no_seat(ELSEWHERE, &server, wire).await;
     bystander.check(&server).await;
-    second.close().await;
-    eventually("the seat to be free", async || server.raw().await.upgrade("/ws").await.status == 101).await;
+    server.close(&second).await;
+    drop(second);
+    until_seated(HOME, &server, wire).await;
     bystander.check(&server).await;
 }
 
@@ -446,16 +474,25 @@ async fn operating_too_fast_closes_4005() {
     bystander.check(&server).await;
 }
 
-/// Proves: a client that stops halfway harms nobody.
+/// Proves: a client that stops halfway harms nobody, on either stream.
 #[tokio::test]
 async fn a_client_that_stops_halfway_harms_nobody() {
     let (server, mut bystander, _client) = scene().await;
-    let mut half = server.raw_upgraded("/publish/bystander").await;
-    half.write(&frame_header(FIN | TEXT, 1_000, true)).await;
-    half.write(b"12345").await;
-    drop(half);
-    server.until_metric("stentor_connections", &[], 2.0).await;
-    bystander.check(&server).await;
+    let halves = half_said(&server, "/publish/bystander").await;
+    for ((mut half, begun), others) in halves.into_iter().zip([3.0, 2.0]) {
+        half.write(&begun).await;
+        half.write(b"12345").await;
+        drop(half);
+        server.until_metric("stentor_connections", &[], others).await;
+        bystander.check(&server).await;
+    }
+}
+
+/// A connection by each stream, and the beginning of a message of 1,000 bytes there.
+async fn half_said(server: &TestServer, path: &str) -> [(RawClient, Vec<u8>); 2] {
+    let websocket = server.raw_upgraded(path).await;
+    let tcp = server.raw_tcp().await;
+    [(websocket, frame_header(FIN | TEXT, 1_000, true)), (tcp, 1_000_u32.to_be_bytes().to_vec())]
 }
 
 /// Proves: a bad operation gets exactly one error, and the connection works on.
@@ -646,6 +683,9 @@ async fn the_panic_drill_is_off_by_default(wire: Wire) {
 
 matrix! {
     everywhere:
+        names_that_are_no_topics_are_refused
+        a_full_server_says_when_to_come_back
+        a_full_address_leaves_the_others_their_seats
         an_error_echoes_the_id
         a_panic_closes_its_own_connection_only
         the_panic_drill_is_off_by_default;

@@ -346,25 +346,6 @@ async fn a_close_is_answered_with_its_code() {
     assert_eq!(client.next_frame().await, None);
 }
 
-/// Proves: connections that close, or just go away, are gone from the counts with their subscriptions.
-#[tokio::test]
-async fn a_client_that_leaves_frees_its_connection() {
-    let server = TestServer::start();
-    let closing = server.connect("/stream?streams=a/b").await;
-    let vanishing = server.connect("/stream?streams=a/b/c").await;
-    let mut staying = server.connect("/ws/a").await;
-    server.until_metric("stentor_connections", &[], 3.0).await;
-    server.until_metric("stentor_subscriptions", &[], 6.0).await;
-    assert_eq!(closing.close().await, Some(1000));
-    server.until_metric("stentor_connections", &[], 2.0).await;
-    server.until_metric("stentor_subscriptions", &[], 4.0).await;
-    drop(vanishing);
-    server.until_metric("stentor_connections", &[], 1.0).await;
-    server.until_metric("stentor_subscriptions", &[], 1.0).await;
-    server.publish("a", "1").await;
-    assert_eq!(staying.next_text("what the one who stays gets").await, "1");
-}
-
 /// Proves: what comes before a close counts and what comes behind it does not.
 #[tokio::test]
 async fn nothing_behind_a_close_is_taken() {
@@ -391,28 +372,6 @@ async fn a_frame_may_come_byte_by_byte() {
         tokio::task::yield_now().await;
     }
     assert!(client.next_text().await.contains("slowly"));
-}
-
-/// Proves: the server pings a silent client, and closes 4003 one that does not even answer that.
-#[tokio::test]
-async fn silence_is_pinged_and_then_closed_4003() {
-    let server = TestServer::with(|settings| {
-        settings.limits.ping_s = 1;
-        settings.limits.idle_s = 3;
-    });
-    let mut answering = server.connect("/ws/t").await;
-    let mut silent = server.raw_upgraded("/ws/t").await;
-    assert_eq!(silent.next_frame().await.unwrap().opcode(), PING);
-    let ending = async {
-        let code = silent.until_close().await;
-        drop(silent);
-        server.until_metric("stentor_connections_dropped_total", &[r#"reason="no_pong""#], 1.0).await;
-        server.publish("t", "still here").await;
-        code
-    };
-    // The library answers pings while it waits for a message.
-    let (code, text) = tokio::join!(ending, answering.next_text("a message after the other's end"));
-    assert_eq!((code, text.as_str()), (4003, "still here"));
 }
 
 /// Proves: a client on IPv4 loopback is local to a dual-stack listener too, which sees it as `::ffff:127.0.0.1`.

@@ -117,6 +117,51 @@ async fn too_many_operations_are_closed(wire: Wire) {
     assert_eq!(client.until_close().await.0, 4005);
 }
 
+/// Proves: the server asks for a sign of life; who gives one stays, who gives none is closed.
+async fn silence_is_closed_and_a_sign_of_life_is_enough(wire: Wire) {
+    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 4));
+    let mut alive = AnyClient::connect(&server, wire).await;
+    alive.subscribe(&["t"]).await;
+    let mut silent = [AnyClient::connect(&server, wire).await];
+    let ending = async {
+        server.until_given_up(&silent).await;
+        let (code, _) = silent[0].until_close().await;
+        drop(silent);
+        server.until_metric("stentor_connections_dropped_total", &[r#"reason="no_pong""#], 1.0).await;
+        server.publish("t", "1").await;
+        code
+    };
+    // It answers while it waits for a message.
+    let (code, came) = tokio::join!(ending, alive.next("a message after the other's end"));
+    assert_eq!((code, came), (4003, message("t", 1, 1)));
+}
+
+/// Proves: those who go are gone from the counts with their subscriptions, and those who stay get what they are on.
+async fn who_goes_leaves_nothing(wire: Wire) {
+    let server = TestServer::with(|settings| settings.limits.lease_s = 3);
+    let mut going = Vec::new();
+    for topics in [&["a", "b"][..], &["a", "b", "c"]] {
+        let mut client = AnyClient::connect(&server, wire).await;
+        client.subscribe(topics).await;
+        going.push(client);
+    }
+    server.until_metric("stentor_connections", &[], 2.0).await;
+    server.until_metric("stentor_subscriptions", &[], 5.0).await;
+    let mut staying = AnyClient::connect(&server, wire).await;
+    staying.subscribe(&["a"]).await;
+    drop(going);
+    let going = async {
+        while server.metric("stentor_connections", &[]).await > 1.5 {
+            // A lease lasts while something comes.
+            staying.ask(json!({"op": "ping"})).await;
+        }
+    };
+    within("those who go to be gone", going).await;
+    server.until_metric("stentor_subscriptions", &[], 1.0).await;
+    server.publish("a", "1").await;
+    staying.expect_only(&server, &[message("a", 1, 1)]).await;
+}
+
 /// Proves: `since` is answered honestly. At the head nothing was missed; further back all that follows is replayed, or it
 /// says that it cannot and why: let go, never kept, or another history.
 async fn what_cannot_be_given_is_said_with_the_reason(wire: Wire) {
@@ -319,8 +364,10 @@ matrix! {
         overlapping_subscriptions_give_a_message_once_and_are_left_one_by_one
         what_a_pattern_cannot_do_is_refused
         a_state_topic_begins_with_its_newest_message
-        publishers_may_number_what_they_publish;
+        publishers_may_number_what_they_publish
+        who_goes_leaves_nothing;
     streams:
+        silence_is_closed_and_a_sign_of_life_is_enough
         an_ack_names_the_head_and_the_next_message_follows_it
         too_many_operations_are_closed
         what_was_accepted_is_delivered

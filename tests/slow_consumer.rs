@@ -56,17 +56,6 @@ async fn read_prefix(mut subscriber: AnyClient, max: u64) -> Got {
     got
 }
 
-/// Waits until the server closes each of these. They are read then: five seconds later they would be reset.
-async fn given_up(server: &TestServer, slow: &[AnyClient]) {
-    let addresses: Vec<_> = slow.iter().map(|one| one.address().to_string()).collect();
-    eventually("the slow to be given up", async || {
-        let list = server.get("/connections?limit=100").await.json();
-        let open = list["connections"].as_array().unwrap().iter().filter(|one| one["state"] != "closing");
-        !open.map(|one| one["address"].as_str().unwrap()).any(|open| addresses.iter().any(|one| one == open))
-    })
-    .await;
-}
-
 async fn subscribed(server: &TestServer, wire: Wire, topic: &str) -> AnyClient {
     let mut client = AnyClient::connect(server, wire).await;
     client.subscribe(&[topic]).await;
@@ -120,7 +109,7 @@ async fn those_who_never_read_are_closed_and_nobody_else_notices(wire: Wire) {
         }
     });
     let reading = async {
-        given_up(&server, &slow).await;
+        server.until_given_up(&slow).await;
         for subscriber in slow {
             assert_closed_as_slow(&read_prefix(subscriber, u64::MAX).await);
         }
@@ -192,7 +181,7 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
         full
     };
     let reading = async {
-        given_up(&server, &never).await;
+        server.until_given_up(&never).await;
         for subscriber in never {
             let got = read_prefix(subscriber, COUNT).await;
             assert!(got.messages < COUNT, "never read, and got everything");

@@ -8,7 +8,7 @@ mod common;
 use common::framed::{Frame, Framed as _};
 use common::tcp::{TcpClient, frame, publish_frame};
 use common::{TestServer, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 use stentor::config::Rule;
 use stentor::{Class, Settings};
 
@@ -208,42 +208,4 @@ async fn ends_are_told_behind_whole_frames() {
     assert_eq!(close_of(&mut other).await, (1012, "restart".to_owned()));
     drop((slow, other));
     down.await.unwrap();
-}
-
-/// Proves: the server gives signs of life, and one who gives none is closed; one sign now and then is enough.
-#[tokio::test]
-async fn silence_closes_and_a_sign_of_life_is_enough() {
-    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 4));
-    let (mut silent, mut alive) = (TcpClient::connect(&server).await, TcpClient::connect(&server).await);
-    let mut beats = 0;
-    let ended = loop {
-        match silent.next_of_any("a sign of life or the close").await {
-            Frame::Heartbeat => beats += 1,
-            Frame::Json(json) => break json,
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(alive.next_of_any("a sign of life").await, Frame::Heartbeat);
-        alive.send(&frame(b'H', b"")).await;
-    };
-    assert_eq!((&ended["event"], &ended["code"]), (&json!("close"), &json!(4003)), "{ended}");
-    assert!(beats >= 1);
-    assert_eq!(alive.ask(json!({"op": "ping"})).await, json!({"event": "pong"}));
-}
-
-/// Proves: who finds no seat is told in words of its wire, and both wires share the seats.
-#[tokio::test]
-async fn both_wires_share_the_seats() {
-    let server = TestServer::with(|settings| settings.limits.connections = 2);
-    let _websocket = server.connect("/ws").await;
-    let mut tcp = TcpClient::connect(&server).await;
-    tcp.ask(json!({"op": "ping"})).await;
-    let connections = server.get("/connections").await.json();
-    let mut transports: Vec<&Value> =
-        connections["connections"].as_array().unwrap().iter().map(|one| &one["transport"]).collect();
-    transports.sort_by_key(|transport| transport.to_string());
-    assert_eq!(transports, ["tcp", "websocket"]);
-    let (code, reason) = close_of(&mut TcpClient::connect(&server).await).await;
-    assert_eq!(code, 1013);
-    assert!(reason.contains("limits.connections"), "{reason}");
-    assert_eq!(server.refused("/ws").await.status, 503);
 }

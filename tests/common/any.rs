@@ -5,8 +5,8 @@
 
 use super::framed::{Frame, Framed as _};
 use super::tcp::{self, TcpClient};
-use super::udp::UdpClient;
-use super::{Client, TestServer, within};
+use super::udp::{self, UdpClient};
+use super::{Client, HOME, TestServer, stream_from, within};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use stentor::Settings;
 use stentor::config::Networks;
 use tokio::io::AsyncWriteExt as _;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,9 @@ pub(crate) struct AnyClient {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Where a WebSocket says as much as the other wires do.
+const COMBINED: &str = "/stream?seq=1";
+
 enum Line {
     WebSocket(Box<Client>),
     Tcp(TcpClient),
@@ -77,12 +80,49 @@ enum Line {
 impl AnyClient {
     /// Nothing is subscribed.
     pub(crate) async fn connect(server: &TestServer, wire: Wire) -> Self {
+        Self::connect_from(HOME, server, wire).await
+    }
+
+    /// The same from another address of this machine.
+    pub(crate) async fn connect_from(address: [u8; 4], server: &TestServer, wire: Wire) -> Self {
         let line = match wire {
-            Wire::WebSocket => Line::WebSocket(Box::new(server.connect("/stream?seq=1").await)),
-            Wire::Tcp => Line::Tcp(TcpClient::connect(server).await),
-            Wire::Udp => Line::Udp(UdpClient::connect(server).await),
+            Wire::WebSocket => {
+                let stream = stream_from(address, server.websocket).await;
+                Line::WebSocket(Box::new(server.shake(stream, COMBINED, &[]).await))
+            }
+            Wire::Tcp => Line::Tcp(TcpClient::connect_from(address, server).await),
+            Wire::Udp => Line::Udp(UdpClient::over(udp::socket_from(address, server.udp).await).await),
         };
+        Self::on(line)
+    }
+
+    fn on(line: Line) -> Self {
         Self { line, names: HashMap::new(), bytes: Vec::new() }
+    }
+
+    /// In a seat, or told why there is none; a datagram takes one when it first subscribes.
+    pub(crate) async fn seated(address: [u8; 4], server: &TestServer, wire: Wire) -> Result<Self, String> {
+        let mut client = if wire == Wire::WebSocket {
+            let stream = stream_from(address, server.websocket).await;
+            match server.try_shake(stream, COMBINED, &[]).await {
+                Ok(client) => Self::on(Line::WebSocket(Box::new(client))),
+                Err(Error::Http(answer)) => {
+                    assert_eq!(answer.status(), 503, "{answer:?}");
+                    let retry_after = answer.headers()["retry-after"].to_str().unwrap();
+                    assert!(retry_after.parse::<u32>().is_ok_and(|seconds| seconds > 0), "{retry_after}");
+                    return Err(String::from_utf8(answer.into_body().unwrap()).unwrap());
+                }
+                Err(error) => panic!("neither a seat nor a refusal: {error}"),
+            }
+        } else {
+            Self::connect_from(address, server, wire).await
+        };
+        client.say(json!({"op": "subscribe", "args": ["seat"]})).await;
+        match client.next("a seat, or why there is none").await {
+            Came::Close(1013, reason) => Err(reason),
+            Came::Said(said) if said["event"] == "ack" => Ok(client),
+            other => panic!("neither a seat nor a refusal: {other:?}"),
+        }
     }
 
     /// As the server sees it.

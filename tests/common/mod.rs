@@ -24,13 +24,23 @@ use stentor::{Publisher, Server, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// How long anything may take before the test fails with what it waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything may take before the test fails with what it waited for: longer than a busy machine stands still.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where clients come from, unless a test says otherwise: all of 127.0.0.0/8 is this machine.
+pub(crate) const HOME: [u8; 4] = [127, 0, 0, 1];
+
+/// A connection from an address of this machine.
+pub(crate) async fn stream_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    within("a connection", socket.connect(to)).await.unwrap()
+}
 
 /// Awaits, and fails by name.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -122,37 +132,45 @@ impl TestServer {
 
     /// The same with headers of its own.
     pub(crate) async fn connect_with(&self, path: &str, headers: &[(&str, &str)]) -> Client {
+        self.shake(stream_from(HOME, self.websocket).await, path, headers).await
+    }
+
+    async fn shake(&self, stream: TcpStream, path: &str, headers: &[(&str, &str)]) -> Client {
+        self.try_shake(stream, path, headers)
+            .await
+            .unwrap_or_else(|error| panic!("handshake on {path}: {error}"))
+    }
+
+    async fn try_shake(
+        &self,
+        stream: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Client, Error> {
         let mut request = format!("ws://{}{path}", self.websocket).into_client_request().unwrap();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
         }
-        let shaken = async {
-            let stream = TcpStream::connect(self.websocket).await.unwrap();
-            tokio_tungstenite::client_async(request, stream).await
-        };
-        let (stream, response) = within("the handshake", shaken)
-            .await
-            .unwrap_or_else(|error| panic!("handshake on {path}: {error}"));
+        let shaken = tokio_tungstenite::client_async(request, stream);
+        let (stream, response) = within("the handshake", shaken).await?;
         let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
-        Client { stream, subprotocol: header("sec-websocket-protocol") }
+        Ok(Client { stream, subprotocol: header("sec-websocket-protocol") })
     }
 
     /// A connection on which nothing has been said yet.
     pub(crate) async fn raw(&self) -> RawClient {
-        RawClient::of(within("a connection", TcpStream::connect(self.websocket)).await.unwrap())
+        self.raw_from(HOME).await
     }
 
     /// The same on the TCP port.
     pub(crate) async fn raw_tcp(&self) -> RawClient {
-        RawClient::of(within("a connection", TcpStream::connect(self.tcp)).await.unwrap())
+        RawClient::of(stream_from(HOME, self.tcp).await)
     }
 
-    /// The same from another address of 127.0.0.0/8: all of them are this machine.
+    /// The same from another address.
     pub(crate) async fn raw_from(&self, address: [u8; 4]) -> RawClient {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from((address, 0))).unwrap();
-        RawClient::of(within("a connection", socket.connect(self.websocket)).await.unwrap())
+        RawClient::of(stream_from(address, self.websocket).await)
     }
 
     /// A connection of raw bytes that is past the handshake.
@@ -177,6 +195,31 @@ impl TestServer {
 
     pub(crate) async fn delete(&self, path: &str) -> HttpAnswer {
         self.http("DELETE", path, &[], Vec::new()).await
+    }
+
+    /// What the operator sees of this client.
+    pub(crate) async fn view_of(&self, client: &AnyClient) -> Option<Value> {
+        let address = client.address().to_string();
+        let listed = self.get("/connections?limit=10000").await.json()["connections"].take();
+        listed.as_array().unwrap().iter().find(|one| one["address"] == *address).cloned()
+    }
+
+    /// Waits until the server closes these. They are to read it within five seconds, lest they are reset.
+    pub(crate) async fn until_given_up(&self, clients: &[AnyClient]) {
+        for client in clients {
+            eventually("a client to be given up", async || {
+                self.view_of(client).await.is_none_or(|view| view["state"] == "closing")
+            })
+            .await;
+        }
+    }
+
+    /// Has the operator close this client; its id.
+    pub(crate) async fn close(&self, client: &AnyClient) -> String {
+        let id = self.view_of(client).await.unwrap()["id"].as_str().unwrap().to_owned();
+        let deleted = self.delete(&format!("/connections/{id}")).await;
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+        id
     }
 
     /// Posts a body to the operator's port.

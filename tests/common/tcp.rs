@@ -1,7 +1,7 @@
 //! A client of length-prefixed TCP that knows no more than the wire.
 
 use super::framed::{Frame, Framed};
-use super::{TestServer, within};
+use super::{HOME, TestServer, stream_from, within};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,7 +24,11 @@ pub(crate) fn publish_frame(topic: &str, payload: &[u8]) -> Vec<u8> {
 
 impl TcpClient {
     pub(crate) async fn connect(server: &TestServer) -> Self {
-        Self { stream: within("a connection", TcpStream::connect(server.tcp)).await.unwrap() }
+        Self::connect_from(HOME, server).await
+    }
+
+    pub(crate) async fn connect_from(address: [u8; 4], server: &TestServer) -> Self {
+        Self { stream: stream_from(address, server.tcp).await }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

@@ -1,9 +1,9 @@
 //! A client by datagram that knows no more than the wire.
 
 use super::framed::{Frame, Framed};
-use super::{TestServer, within};
+use super::{HOME, TestServer, within};
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -22,7 +22,12 @@ pub(crate) fn hello(bytes: usize) -> Vec<u8> {
 
 /// A socket on loopback that is connected to that address.
 pub(crate) async fn socket(to: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket_from(HOME, to).await
+}
+
+/// The same from another address of this machine.
+pub(crate) async fn socket_from(from: [u8; 4], to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(SocketAddr::from((from, 0))).await.unwrap();
     socket.connect(to).await.unwrap();
     socket
 }
@@ -34,7 +39,12 @@ impl UdpClient {
     }
 
     pub(crate) async fn connect_to(address: SocketAddr) -> Self {
-        let mut client = Self { socket: socket(address).await, cookie: String::new() };
+        Self::over(socket(address).await).await
+    }
+
+    /// With a cookie for this socket's address.
+    pub(crate) async fn over(socket: UdpSocket) -> Self {
+        let mut client = Self { socket, cookie: String::new() };
         within("a cookie", async {
             while client.cookie.is_empty() {
                 client.socket.send(&hello(128)).await.unwrap();
