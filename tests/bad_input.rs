@@ -652,8 +652,7 @@ async fn a_panic_closes_its_own_connection_only(wire: Wire) {
         settings.diagnostics.panic = true;
     });
     let mut bystander = Bystander::by(&server, wire).await;
-    let mut victim = AnyClient::connect(&server, wire).await;
-    victim.subscribe(&["bystander"]).await;
+    let mut victim = AnyClient::on(&server, wire, &["bystander"]).await;
     bystander.check(&server).await;
     victim.expect(&[message("bystander", 2, 2)]).await;
     victim.say(json!({"op": "panic"})).await;
@@ -666,8 +665,7 @@ async fn a_panic_closes_its_own_connection_only(wire: Wire) {
     server.until_metric("stentor_subscriptions", &[], 1.0).await;
     assert_eq!(server.get("/readyz").await.status, 200);
     // Whoever comes next finds everything in order, in the same place.
-    let mut next = AnyClient::connect(&server, wire).await;
-    next.subscribe(&["bystander"]).await;
+    let mut next = AnyClient::on(&server, wire, &["bystander"]).await;
     bystander.check(&server).await;
     next.expect(&[message("bystander", 4, 4)]).await;
 }

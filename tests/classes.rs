@@ -151,17 +151,11 @@ fn assert_has_all(got: &[Got], count: u64) {
     );
 }
 
-async fn subscribed(server: &TestServer, wire: Wire) -> AnyClient {
-    let mut client = AnyClient::connect(server, wire).await;
-    client.subscribe(&["t"]).await;
-    client
-}
-
 /// What one who does not read until everything is published gets; one who reads gets it all meanwhile.
 async fn run(server: &TestServer, class: Class, wire: Wire) -> Vec<Got> {
-    let slow = subscribed(server, wire).await;
+    let slow = AnyClient::on(server, wire, &["t"]).await;
     let (progress, is_read) = watch::channel(0);
-    let healthy = tokio::spawn(read(subscribed(server, wire).await, COUNT, false, progress));
+    let healthy = tokio::spawn(read(AnyClient::on(server, wire, &["t"]).await, COUNT, false, progress));
     publish(server, is_read).await;
     assert_has_all(&healthy.await.unwrap(), COUNT);
     let got = read(slow, COUNT, class == Class::State, watch::channel(0).0).await;
@@ -237,7 +231,8 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
     assert_eq!(slow.upgrade("/ws/t").await.status, 101);
     let address = slow.stream.local_addr().unwrap();
     let (progress, is_read) = watch::channel(0);
-    let healthy = tokio::spawn(read(subscribed(&server, Wire::WebSocket).await, TOTAL, false, progress));
+    let healthy =
+        tokio::spawn(read(AnyClient::on(&server, Wire::WebSocket, &["t"]).await, TOTAL, false, progress));
 
     let reading = async {
         let (mut numbers, mut told, mut stops) = (Vec::new(), 0, Vec::new());

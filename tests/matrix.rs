@@ -48,8 +48,7 @@ async fn a_partly_bad_subscribe_grants_the_rest(wire: Wire) {
 /// never had is no error.
 async fn nothing_follows_the_ack_of_an_unsubscribe(wire: Wire) {
     let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["a", "b"]).await;
+    let mut client = AnyClient::on(&server, wire, &["a", "b"]).await;
     server.publish("a", "1").await;
     client.expect(&[message("a", 1, 1)]).await;
     let ack = client.ask(json!({"op": "unsubscribe", "args": ["a", "never.had"]})).await;
@@ -77,8 +76,7 @@ async fn an_ack_names_the_head_and_the_next_message_follows_it(wire: Wire) {
             }
         }
     });
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["other"]).await;
+    let mut client = AnyClient::on(&server, wire, &["other"]).await;
     for round in 0..40 {
         let ack = client.subscribe(&["flood"]).await;
         let mut head = ack["ok"][0]["seq"].as_u64().unwrap();
@@ -120,8 +118,7 @@ async fn too_many_operations_are_closed(wire: Wire) {
 /// Proves: the server asks for a sign of life; who gives one stays, who gives none is closed.
 async fn silence_is_closed_and_a_sign_of_life_is_enough(wire: Wire) {
     let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 4));
-    let mut alive = AnyClient::connect(&server, wire).await;
-    alive.subscribe(&["t"]).await;
+    let mut alive = AnyClient::on(&server, wire, &["t"]).await;
     let mut silent = [AnyClient::connect(&server, wire).await];
     let ending = async {
         server.until_given_up(&silent).await;
@@ -147,8 +144,7 @@ async fn who_goes_leaves_nothing(wire: Wire) {
     }
     server.until_metric("stentor_connections", &[], 2.0).await;
     server.until_metric("stentor_subscriptions", &[], 5.0).await;
-    let mut staying = AnyClient::connect(&server, wire).await;
-    staying.subscribe(&["a"]).await;
+    let mut staying = AnyClient::on(&server, wire, &["a"]).await;
     drop(going);
     let going = async {
         while server.metric("stentor_connections", &[]).await > 1.5 {
@@ -248,8 +244,7 @@ async fn a_state_topic_begins_with_its_newest_message(wire: Wire) {
     let snapshot = || Came::Message { topic: "quote.a".into(), seq: 9, payload: json!(9), is_snapshot: true };
     let mut named = AnyClient::connect(&server, wire).await;
     assert_eq!(named.subscribe(&["quote.a"]).await["ok"][0]["class"], "state");
-    let mut matched = AnyClient::connect(&server, wire).await;
-    matched.subscribe(&["quote.*"]).await;
+    let mut matched = AnyClient::on(&server, wire, &["quote.*"]).await;
     for client in [&mut named, &mut matched] {
         client.expect(&[snapshot()]).await;
     }
@@ -263,8 +258,7 @@ async fn a_state_topic_begins_with_its_newest_message(wire: Wire) {
 /// number that was there is refused.
 async fn publishers_may_number_what_they_publish(wire: Wire) {
     let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     let publisher = server.publisher();
     let publish = async |seq: u64, epoch: &str| {
         let epoch = Some(epoch.parse().unwrap());
@@ -294,8 +288,7 @@ async fn what_was_accepted_is_delivered(wire: Wire) {
     let server = TestServer::start();
     let mut subscribers = JoinSet::new();
     for _ in 0..4 {
-        let mut client = AnyClient::connect(&server, wire).await;
-        client.subscribe(&["t"]).await;
+        let mut client = AnyClient::on(&server, wire, &["t"]).await;
         subscribers.spawn(async move {
             let mut last = 0;
             loop {
@@ -327,8 +320,7 @@ async fn what_was_accepted_is_delivered(wire: Wire) {
 /// is a prefix, whose end the close names.
 async fn a_stalled_socket_is_given_up_by_time(wire: Wire) {
     let server = TestServer::with(|settings| settings.limits.queue_stall_s = 1);
-    let mut stalled = AnyClient::connect(&server, wire).await;
-    stalled.subscribe(&["t"]).await;
+    let mut stalled = AnyClient::on(&server, wire, &["t"]).await;
     let publisher = server.publisher();
     let (began, mut number) = (Instant::now(), 0);
     while server.metric("stentor_abandoned_total", &[]).await < 0.5 {

@@ -207,8 +207,7 @@ async fn acks_carry_the_operation_and_the_id_as_it_came(wire: Wire) {
 /// it arrives byte for byte.
 async fn a_publish_is_acked_exactly_when_it_has_an_id(wire: Wire) {
     let server = TestServer::with(open);
-    let mut subscriber = AnyClient::connect(&server, wire).await;
-    subscriber.subscribe(&["t"]).await;
+    let mut subscriber = AnyClient::on(&server, wire, &["t"]).await;
     let mut client = AnyClient::connect(&server, wire).await;
     let mut seq = 0;
     for id in ids() {
@@ -233,8 +232,7 @@ async fn a_publish_is_acked_exactly_when_it_has_an_id(wire: Wire) {
 /// Proves: the three ways of naming a payload arrive as they were; naming none or two is an error, and publishes nothing.
 async fn a_publish_names_its_payload_once(wire: Wire) {
     let server = TestServer::with(open);
-    let mut subscriber = AnyClient::connect(&server, wire).await;
-    subscriber.subscribe(&["t"]).await;
+    let mut subscriber = AnyClient::on(&server, wire, &["t"]).await;
     let mut client = AnyClient::connect(&server, wire).await;
     for (seq, kind, named, bytes) in [
         (1, "data", Value::Null, &b"null"[..]),
@@ -263,8 +261,7 @@ async fn a_publish_names_its_payload_once(wire: Wire) {
 /// given out, another class than the topic's, a name of the server's own, what is no name.
 async fn what_may_not_be_published_is_refused(wire: Wire) {
     let server = TestServer::with(open);
-    let mut subscriber = AnyClient::connect(&server, wire).await;
-    subscriber.subscribe(&["t"]).await;
+    let mut subscriber = AnyClient::on(&server, wire, &["t"]).await;
     let mut client = AnyClient::connect(&server, wire).await;
     let publish =
         |seq: u64| json!({"op": "publish", "id": seq, "topic": "t", "data": seq, "seq": seq, "epoch": "k1"});
@@ -297,8 +294,7 @@ async fn what_may_not_be_published_is_refused(wire: Wire) {
 /// Proves: one who publishes to what he subscribes gets the message, and both ack and message come once.
 async fn a_publisher_hears_himself_where_he_listens(wire: Wire) {
     let server = TestServer::with(open);
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     client.say(json!({"op": "publish", "topic": "t", "data": "echo", "id": 1})).await;
     let came = [client.next("one of two").await, client.next("the other").await];
     assert!(came.contains(&message("t", 1, "echo")), "{came:?}");
@@ -314,8 +310,7 @@ async fn after_the_ack_nothing_is_missed(wire: Wire) {
     let publisher = server.publisher();
     for round in 0..200 {
         let topic = format!("fresh.{}", round % 50);
-        let mut client = AnyClient::connect(&server, wire).await;
-        client.subscribe(&["other", &topic]).await;
+        let mut client = AnyClient::on(&server, wire, &["other", &topic]).await;
         assert_eq!(publisher.publish(topic.as_str(), round.to_string()).unwrap(), stentor::Accepted::Yes);
         client.expect(&[message(&topic, round / 50 + 1, round)]).await;
     }
@@ -324,8 +319,7 @@ async fn after_the_ack_nothing_is_missed(wire: Wire) {
 /// Proves: however often a topic is subscribed on one connection, a message comes once; leaving once is enough.
 async fn a_topic_subscribed_twice_comes_once(wire: Wire) {
     let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     client.subscribe(&["t", "t"]).await;
     let subscribe = json!({"method": "SUBSCRIBE", "params": ["t"], "id": 1});
     assert_eq!(client.ask(subscribe).await, json!({"result": null, "id": 1}));
@@ -343,8 +337,7 @@ async fn heartbeats_come_only_when_asked_for(wire: Wire) {
     let server = TestServer::start();
     server.publish("a", "0").await;
     let mut asking = AnyClient::connect(&server, wire).await;
-    let mut quiet = AnyClient::connect(&server, wire).await;
-    quiet.subscribe(&["a", "b"]).await;
+    let mut quiet = AnyClient::on(&server, wire, &["a", "b"]).await;
     let ack = asking.ask(json!({"op": "subscribe", "args": ["a", "b"], "heartbeat_s": 1})).await;
     assert_eq!(ack["err"], json!([]), "{ack}");
     let heartbeat = |b: u64| Came::Said(json!({"event": "heartbeat", "seq": {"a": 1, "b": b}}));
@@ -417,8 +410,7 @@ async fn the_binance_dialect_fails_as_that_venue_does(wire: Wire) {
 /// Proves: both dialects speak of the same subscriptions on one connection, each in its own words.
 async fn both_dialects_share_one_connection(wire: Wire) {
     let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["native"]).await;
+    let mut client = AnyClient::on(&server, wire, &["native"]).await;
     let subscribe = json!({"method": "SUBSCRIBE", "params": ["binance"], "id": "b"});
     assert_eq!(client.ask(subscribe).await, json!({"result": null, "id": "b"}));
     let list = client.ask(json!({"op": "list", "id": "n"})).await;
@@ -490,8 +482,7 @@ async fn a_publish_does_not_overtake_the_subscribe_before_it(wire: Wire) {
 /// Proves: a publisher that says all it has and shuts its sending side has been heard to the end.
 async fn a_publisher_that_just_ends_is_heard_to_the_end(wire: Wire) {
     let server = TestServer::start();
-    let mut subscriber = AnyClient::connect(&server, wire).await;
-    subscriber.subscribe(&["t"]).await;
+    let mut subscriber = AnyClient::on(&server, wire, &["t"]).await;
     let mut publisher = AnyClient::connect(&server, wire).await;
     for number in 1..=1_000 {
         publisher.say(json!({"op": "publish", "topic": "t", "data": number})).await;

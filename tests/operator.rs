@@ -4,9 +4,12 @@
 
 mod common;
 
-use common::any::{AnyClient, Wire, matrix};
+use common::any::{AnyClient, Wire, matrix, message};
 use common::{HttpAnswer, TestServer, eventually, sum_of_series};
 use serde_json::{Value, json};
+
+/// A few of these are over what the sockets hold and under what a queue does.
+const BIG_BYTES: usize = 1 << 20;
 
 /// A refusal: its status, and a body with something in it to act on.
 fn assert_refused(answer: &HttpAnswer, status: u16) {
@@ -138,21 +141,19 @@ async fn a_batch_publishes_its_good_lines_and_names_the_bad_ones() {
 }
 
 /// Proves: a batch that is larger than the sequencer's queue is published whole: full is waited for, not lost.
-#[tokio::test]
-async fn a_batch_larger_than_the_queue_is_published_whole() {
+async fn a_batch_larger_than_the_queue_is_published_whole(wire: Wire) {
     let server = TestServer::with(|settings| settings.limits.sequencer_frames = 16);
-    let mut subscriber = server.connect("/ws/t").await;
+    let mut subscriber = AnyClient::on(&server, wire, &["t"]).await;
     let body: String = (0..2_000).map(|n| format!("{{\"topic\":\"t\",\"data\":{n}}}\n")).collect();
     let outcome = server.post("/publish", None, body).await.json();
     assert_eq!(outcome, json!({"accepted": 2_000, "rejected": []}));
     for n in 0..2_000 {
-        assert_eq!(subscriber.next_text("the next line").await, n.to_string());
+        subscriber.expect(&[message("t", n + 1, n)]).await;
     }
 }
 
 /// Proves: a server that cannot take a message says 503 and when to come back, and takes nothing of it.
-#[tokio::test]
-async fn a_full_table_of_topics_is_503_with_retry_after() {
+async fn a_full_table_of_topics_is_503_with_retry_after(wire: Wire) {
     let server = TestServer::with(|settings| settings.limits.topics = 2);
     for topic in ["a", "b"] {
         assert_eq!(server.post(&format!("/publish/{topic}"), None, "1").await.status, 200);
@@ -162,19 +163,18 @@ async fn a_full_table_of_topics_is_503_with_retry_after() {
     assert!(refused.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()), "{refused:?}");
     // The topics there are go on.
     assert_eq!(server.post("/publish/a", None, "2").await.json()["seq"], 2);
-    let mut client = server.connect("/ws").await;
+    let mut client = AnyClient::connect(&server, wire).await;
     let ack = client.ask(json!({"op": "subscribe", "args": ["a", "c"]})).await;
     assert_eq!((&ack["ok"][0]["topic"], &ack["err"][0]["topic"]), (&json!("a"), &json!("c")), "{ack}");
     server.until_metric("stentor_published_total", &[], 3.0).await;
 }
 
 /// Proves: the topics are listed with class, epoch, head and subscribers, all of them and one by one.
-#[tokio::test]
-async fn topics_are_listed_with_their_heads_and_subscribers() {
+async fn topics_are_listed_with_their_heads_and_subscribers(wire: Wire) {
     let server = TestServer::start();
     let mut clients = Vec::new();
-    for path in ["/stream?streams=a%2Fb/quiet", "/ws/a%2Fb", "/ws/a%2Fb"] {
-        clients.push(server.connect(path).await);
+    for topics in [&["a/b", "quiet"][..], &["a/b"], &["a/b"]] {
+        clients.push(AnyClient::on(&server, wire, topics).await);
     }
     for n in 0..3 {
         server.publish("a/b", n.to_string()).await;
@@ -183,7 +183,7 @@ async fn topics_are_listed_with_their_heads_and_subscribers() {
     server.until_metric("stentor_delivered_total", &[], 9.0).await;
     let mut expected = vec![("a/b", 3, 3), ("quiet", 0, 1), ("unheard", 3, 0)];
     check_topics(&server, &expected).await;
-    clients.pop();
+    server.close(&clients.pop().unwrap()).await;
     eventually("a subscriber to be gone", async || {
         server.get("/topics/a%2Fb").await.json()["subscribers"] == 2
     })
@@ -222,23 +222,22 @@ async fn connections(server: &TestServer, query: &str) -> Vec<Value> {
 /// Proves: the connection furthest behind comes first, whatever its shard, and the list keeps to its limit.
 /// Method: one subscriber never reads while messages larger than all socket buffers are published; of eight
 /// others who read, none is listed before it.
-#[tokio::test]
-async fn connections_are_sorted_by_lag() {
+async fn connections_are_sorted_by_lag(wire: Wire) {
     let server = TestServer::start();
     let mut readers = Vec::new();
     for _ in 0..4 {
-        readers.push(server.connect("/ws/big").await);
+        readers.push(AnyClient::on(&server, wire, &["big"]).await);
     }
-    let stalled = server.raw_upgraded("/ws/big?who=stalled").await;
-    let stalled_address = stalled.stream.local_addr().unwrap().to_string();
+    let stalled = AnyClient::on(&server, wire, &["big"]).await;
+    let stalled_address = stalled.address().to_string();
     for _ in 0..4 {
-        readers.push(server.connect("/ws/small").await);
+        readers.push(AnyClient::on(&server, wire, &["small"]).await);
     }
-    // Over what the sockets hold of it, under what the queue does.
-    for _ in 0..6 {
-        server.publish("big", "x".repeat(1 << 20)).await;
+    let big = "x".repeat(BIG_BYTES);
+    for number in 1..=6 {
+        server.publish("big", big.clone()).await;
         for reader in &mut readers[..4] {
-            assert_eq!(reader.next_text("a big message").await.len(), 1 << 20);
+            reader.expect(&[message("big", number, big.clone())]).await;
         }
     }
     for query in ["?sort=lag", "?sort=lag&limit=20", ""] {
@@ -257,38 +256,28 @@ async fn connections_are_sorted_by_lag() {
 }
 
 /// Proves: a connection can be closed by its id, sees a close, and is gone; the others stay; ids are not reused.
-#[tokio::test]
-async fn a_connection_is_closed_by_its_id() {
+async fn a_connection_is_closed_by_its_id(wire: Wire) {
     let server = TestServer::start();
-    let mut staying = server.connect("/ws/t").await;
-    let mut victim = server.connect("/ws/victim").await;
-    let id = id_of(&server, "/ws/victim").await;
-    let deleted = server.delete(&format!("/connections/{id}")).await;
-    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
-    let (code, _) = victim.next_close("the operator's close").await;
-    assert_eq!(code, 1001, "going away");
-    victim.until_closed().await;
+    let mut staying = AnyClient::on(&server, wire, &["t"]).await;
+    let mut victim = AnyClient::on(&server, wire, &["victim"]).await;
+    let id = server.close(&victim).await;
+    assert_eq!(victim.until_close().await.0, 1001, "going away");
+    drop(victim);
     server.until_metric("stentor_connections", &[], 1.0).await;
     server.until_metric("stentor_connections_dropped_total", &[r#"reason="operator""#], 1.0).await;
 
-    let mut next = server.connect("/ws/victim").await;
-    assert_ne!(id_of(&server, "/ws/victim").await, id);
+    let mut next = AnyClient::on(&server, wire, &["victim"]).await;
+    assert_ne!(server.view_of(&next).await.unwrap()["id"], id);
     assert_refused(&server.delete(&format!("/connections/{id}")).await, 404);
     for unknown in ["0-999-1", "99-0-0", "1-4294967295-4294967295"] {
         assert_refused(&server.delete(&format!("/connections/{unknown}")).await, 404);
     }
     let nonsense = server.delete("/connections/nonsense").await;
     assert!([400, 404].contains(&nonsense.status), "{nonsense:?}");
-    server.publish("t", "1").await;
-    server.publish("victim", "2").await;
-    assert_eq!(staying.next_text("a message after it").await, "1");
-    assert_eq!(next.next_text("a message in the same place").await, "2");
-}
-
-async fn id_of(server: &TestServer, path: &str) -> String {
-    let listed = connections(server, "").await;
-    let one = listed.iter().find(|one| one["path"] == path).expect(path);
-    one["id"].as_str().expect("an id").to_owned()
+    for (client, topic) in [(&mut staying, "t"), (&mut next, "victim")] {
+        let seq = server.publish(topic, "1").await;
+        client.expect_only(&server, &[message(topic, seq, 1)]).await;
+    }
 }
 
 /// Proves: a started server is alive and ready.
@@ -300,12 +289,11 @@ async fn a_started_server_is_alive_and_ready() {
 }
 
 /// Proves: the metrics are Prometheus text, and right after known traffic.
-#[tokio::test]
-async fn metrics_are_right_after_known_traffic() {
+async fn metrics_are_right_after_known_traffic(wire: Wire) {
     let server = TestServer::start();
     let mut subscribers = Vec::new();
-    for path in ["/ws/a", "/stream?streams=a/b", "/stream?streams=a/b/c&seq=1"] {
-        subscribers.push(server.connect(path).await);
+    for topics in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        subscribers.push(AnyClient::on(&server, wire, topics).await);
     }
     for n in 0..10 {
         server.publish("a", n.to_string()).await;
@@ -314,7 +302,7 @@ async fn metrics_are_right_after_known_traffic() {
     }
     for (subscriber, expected) in subscribers.iter_mut().zip([10, 20, 20]) {
         for _ in 0..expected {
-            subscriber.next_text("a message").await;
+            subscriber.next("a message").await;
         }
     }
     // Refused publishes are not published.
@@ -345,22 +333,21 @@ async fn metrics_are_right_after_known_traffic() {
     ] {
         assert!(sum_of_series(&text, name, labels).is_some(), "{name}{labels:?} is missing");
     }
-    subscribers.pop().unwrap().close().await;
+    server.close(&subscribers.pop().unwrap()).await;
     server.until_metric("stentor_connections", &[], 2.0).await;
     server.until_metric("stentor_subscriptions", &[], 3.0).await;
     server.until_metric("stentor_connections_dropped_total", &[], 1.0).await;
-    server.until_metric("stentor_connections_dropped_total", &[r#"reason="client""#], 1.0).await;
+    server.until_metric("stentor_connections_dropped_total", &[r#"reason="operator""#], 1.0).await;
 }
 
 /// Proves: the books balance: what was routed was delivered, or abandoned by those who left, or is pending.
-#[tokio::test]
-async fn what_was_routed_is_accounted_for() {
+async fn what_was_routed_is_accounted_for(wire: Wire) {
     let server = TestServer::start();
-    let mut reader = server.connect("/ws/t").await;
-    let stalled = server.raw_upgraded("/ws/t").await;
+    let mut reader = AnyClient::on(&server, wire, &["t"]).await;
+    let stalled = AnyClient::on(&server, wire, &["t"]).await;
     for _ in 0..6 {
-        server.publish("t", "x".repeat(1 << 20)).await;
-        reader.next_text("a big message").await;
+        server.publish("t", "x".repeat(BIG_BYTES)).await;
+        reader.next("a big message").await;
     }
     check_books(&server, 12.0).await;
     drop(stalled);
@@ -373,26 +360,23 @@ async fn what_was_routed_is_accounted_for() {
 /// Proves: the books balance for each topic too, on all shards together, also when everybody has left; and the topics
 /// together are what the shards have counted.
 /// Method: two topics with other subscribers each; one of them reads nothing, and is closed with its queue full.
-#[tokio::test]
-async fn what_was_routed_is_accounted_for_by_topic() {
+async fn what_was_routed_is_accounted_for_by_topic(wire: Wire) {
     let server = TestServer::start();
-    let mut both = server.connect("/stream?streams=big/q%22t").await;
-    let mut small = server.connect("/ws/q%22t").await;
-    let stalled = server.raw_upgraded("/ws/big").await;
-    for n in 0..6 {
-        server.publish("big", "x".repeat(1 << 20)).await;
+    let mut both = AnyClient::on(&server, wire, &["big", "q\"t"]).await;
+    let mut small = AnyClient::on(&server, wire, &["q\"t"]).await;
+    let stalled = AnyClient::on(&server, wire, &["big"]).await;
+    for n in 1..=6 {
+        server.publish("big", "x".repeat(BIG_BYTES)).await;
         server.publish("q\"t", n.to_string()).await;
-        both.next_text("a big message").await;
-        both.next_text("a small message").await;
-        assert_eq!(small.next_text("a small message").await, n.to_string());
+        both.next("a big message").await;
+        for reader in [&mut both, &mut small] {
+            reader.expect(&[message("q\"t", n, n)]).await;
+        }
     }
     let waiting = server.get("/topics/big").await.json();
     assert!(waiting["pending"].as_u64().is_some_and(|pending| pending > 0), "{waiting}");
-    let id = id_of(&server, "/ws/big").await;
-    assert_eq!(server.delete(&format!("/connections/{id}")).await.status, 204);
-    drop(stalled);
-    both.close().await;
-    small.close().await;
+    server.close(&stalled).await;
+    drop((stalled, both, small));
     server.until_metric("stentor_connections", &[], 0.0).await;
 
     let of = |topic: &Value| {
@@ -498,24 +482,30 @@ async fn histograms_have_an_infinite_bucket() {
 /// Proves: a connection that has stopped reading can be closed too, and is then gone.
 async fn a_stalled_connection_is_closed_by_its_id(wire: Wire) {
     let server = TestServer::start();
-    let mut stalled = AnyClient::connect(&server, wire).await;
-    stalled.subscribe(&["stalled"]).await;
+    let stalled = AnyClient::on(&server, wire, &["stalled"]).await;
     for _ in 0..6 {
-        server.publish("stalled", "x".repeat(1 << 20)).await;
+        server.publish("stalled", "x".repeat(BIG_BYTES)).await;
     }
     eventually("a queue behind the full socket", async || {
-        connections(&server, "").await[0]["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
+        server.view_of(&stalled).await.unwrap()["queued_bytes"].as_u64().is_some_and(|bytes| bytes > 0)
     })
     .await;
-    let id = connections(&server, "").await[0]["id"].as_str().expect("an id").to_owned();
-    let deleted = server.delete(&format!("/connections/{id}")).await;
-    assert!([200, 202, 204].contains(&deleted.status), "{deleted:?}");
+    server.close(&stalled).await;
     server.until_metric("stentor_connections", &[], 0.0).await;
     server.until_metric("stentor_outbound_bytes", &[], 0.0).await;
     server.until_metric("stentor_subscriptions", &[], 0.0).await;
 }
 
 matrix! {
+    everywhere:
+        a_full_table_of_topics_is_503_with_retry_after
+        topics_are_listed_with_their_heads_and_subscribers
+        a_connection_is_closed_by_its_id
+        metrics_are_right_after_known_traffic;
     streams:
+        a_batch_larger_than_the_queue_is_published_whole
+        connections_are_sorted_by_lag
+        what_was_routed_is_accounted_for
+        what_was_routed_is_accounted_for_by_topic
         a_stalled_connection_is_closed_by_its_id;
 }

@@ -56,12 +56,6 @@ async fn read_prefix(mut subscriber: AnyClient, max: u64) -> Got {
     got
 }
 
-async fn subscribed(server: &TestServer, wire: Wire, topic: &str) -> AnyClient {
-    let mut client = AnyClient::connect(server, wire).await;
-    client.subscribe(&[topic]).await;
-    client
-}
-
 /// The reason says where to resume: `last=<epoch>:<seq>` is the last message that arrived.
 fn assert_closed_as_slow(got: &Got) {
     let (code, reason) = got.close.as_ref().unwrap_or_else(|| panic!("not closed: {got:?}"));
@@ -94,12 +88,12 @@ async fn those_who_never_read_are_closed_and_nobody_else_notices(wire: Wire) {
 
     let mut healthy = Vec::new();
     for _ in 0..HEALTHY {
-        healthy.push((subscribed(&server, wire, "t").await, Got::default()));
+        healthy.push((AnyClient::on(&server, wire, &["t"]).await, Got::default()));
     }
     // The slow ones read another topic, so that theirs too is numbered from 1.
     let mut slow = Vec::new();
     for _ in 0..SLOW {
-        slow.push(subscribed(&server, wire, "late").await);
+        slow.push(AnyClient::on(&server, wire, &["late"]).await);
     }
     let memory = resident_bytes();
     let publisher = server.publisher();
@@ -158,8 +152,8 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
     let mut readers = JoinSet::new();
     let mut never = Vec::new();
     for _ in 0..EACH {
-        readers.spawn(read_prefix(subscribed(&server, wire, "t").await, COUNT));
-        let sometimes = subscribed(&server, wire, "t").await;
+        readers.spawn(read_prefix(AnyClient::on(&server, wire, &["t"]).await, COUNT));
+        let sometimes = AnyClient::on(&server, wire, &["t"]).await;
         readers.spawn(async move {
             let mut pause = tokio::time::interval(Duration::from_millis(20));
             for _ in 0..10 {
@@ -167,7 +161,7 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
             }
             read_prefix(sometimes, COUNT).await
         });
-        never.push(subscribed(&server, wire, "t").await);
+        never.push(AnyClient::on(&server, wire, &["t"]).await);
     }
     let publisher = server.publisher();
     let flooding = async {

@@ -36,16 +36,9 @@ fn roomy() -> TestServer {
     TestServer::with(|settings| settings.limits.datagram_bytes = 8_192)
 }
 
-/// Subscribed to this topic.
-async fn on(server: &TestServer, wire: Wire, topic: &str) -> AnyClient {
-    let mut client = AnyClient::connect(server, wire).await;
-    client.subscribe(&[topic]).await;
-    client
-}
-
 /// Watches who comes and goes; with its own id, for it may be told of itself.
 async fn watcher_of_connections(server: &TestServer, wire: Wire) -> (AnyClient, Value) {
-    let watcher = on(server, wire, "$sys.connections").await;
+    let watcher = AnyClient::on(server, wire, &["$sys.connections"]).await;
     let own = server.get("/connections").await.json()["connections"][0]["id"].clone();
     (watcher, own)
 }
@@ -66,7 +59,7 @@ async fn close(server: &TestServer, id: &Value) {
 
 async fn what_the_server_counts_can_be_watched(wire: Wire) {
     let server = roomy();
-    let mut client = on(&server, wire, "t").await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     let id = server.get("/connections").await.json()["connections"][0]["id"].clone();
     let mut watcher = AnyClient::connect(&server, wire).await;
     let ack = watcher.subscribe(&["$sys.stats"]).await;
@@ -97,8 +90,8 @@ async fn what_the_server_counts_can_be_watched(wire: Wire) {
 
 async fn the_busiest_topics_come_first(wire: Wire) {
     let server = TestServer::start();
-    let mut watcher = on(&server, wire, "$sys.topics").await;
-    let mut client = on(&server, wire, "busy").await;
+    let mut watcher = AnyClient::on(&server, wire, &["$sys.topics"]).await;
+    let mut client = AnyClient::on(&server, wire, &["busy"]).await;
     for number in 1..=20 {
         server.publish("busy", "1").await;
         client.expect(&[message("busy", number, 1)]).await;
@@ -122,7 +115,7 @@ async fn the_busiest_topics_come_first(wire: Wire) {
 async fn who_comes_and_is_ended_is_told(wire: Wire) {
     let server = TestServer::start();
     let (mut watcher, own) = watcher_of_connections(&server, wire).await;
-    let mut client = on(&server, wire, "t").await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     let came = until(&mut watcher, "that it came", |entry| entry["id"] != own).await;
     assert_eq!((&came["event"], &came["transport"]), (&json!("connected"), &json!(name(wire))), "{came}");
     for number in 1..=3 {
@@ -148,7 +141,7 @@ async fn who_comes_and_is_ended_is_told(wire: Wire) {
     server.until_metric("stentor_connections_dropped_total", &[r#"reason="operator""#], 1.0).await;
 
     // The others stay, and an id is not used again.
-    let mut next_one = on(&server, wire, "t").await;
+    let mut next_one = AnyClient::on(&server, wire, &["t"]).await;
     let came_next = next(&mut watcher, "that another came").await;
     assert_ne!(came_next["id"], came["id"]);
     let gone = server.delete(&format!("/connections/{}", came["id"].as_str().unwrap())).await;
@@ -160,7 +153,7 @@ async fn who_comes_and_is_ended_is_told(wire: Wire) {
 async fn who_leaves_is_told(wire: Wire) {
     let server = TestServer::start();
     let (mut watcher, own) = watcher_of_connections(&server, wire).await;
-    let client = on(&server, wire, "t").await;
+    let client = AnyClient::on(&server, wire, &["t"]).await;
     let came = until(&mut watcher, "that it came", |entry| entry["id"] != own).await;
     drop(client);
     let went = next(&mut watcher, "that it went").await;
@@ -172,7 +165,7 @@ async fn who_leaves_is_told(wire: Wire) {
 async fn what_a_slow_consumer_lost_is_told(wire: Wire) {
     let server = TestServer::with(|settings| settings.limits.queue_frames = 20);
     let (mut watcher, own) = watcher_of_connections(&server, wire).await;
-    let stalled = on(&server, wire, "t").await;
+    let stalled = AnyClient::on(&server, wire, &["t"]).await;
     until(&mut watcher, "that it came", |entry| entry["id"] != own).await;
     let payload = "x".repeat(64 << 10);
     let mut published = 0;
@@ -200,7 +193,7 @@ async fn nobody_publishes_there_and_nothing_is_kept(wire: Wire) {
     let answer = server.post("/publish/$sys.stats", None, "1").await;
     assert_eq!(answer.status, 400, "{answer:?}");
     assert_eq!(server.get("/topics/$sys.stats").await.status, 404);
-    let mut watcher = on(&server, wire, "$sys.stats").await;
+    let mut watcher = AnyClient::on(&server, wire, &["$sys.stats"]).await;
     next(&mut watcher, "the figures").await;
     let topic = server.get("/topics/$sys.stats").await.json();
     assert_eq!((&topic["class"], &topic["subscribers"]), (&json!("state"), &json!(1)), "{topic}");

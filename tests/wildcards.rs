@@ -76,8 +76,7 @@ async fn a_pattern_gets_what_exists_and_what_is_born_later(wire: Wire) {
     let mut binance = AnyClient::connect(&server, wire).await;
     let answer = binance.ask(json!({"method": "SUBSCRIBE", "params": ["trade.*"], "id": 2})).await;
     assert_eq!(answer, json!({"result": null, "id": 2}));
-    let mut all = AnyClient::connect(&server, wire).await;
-    all.subscribe(&["*"]).await;
+    let mut all = AnyClient::on(&server, wire, &["*"]).await;
     for (topic, data) in [("trade.old", 1), ("$client.1", 2), ("quote.new", 3), ("trade.new", 4)] {
         server.publish(topic, data.to_string()).await;
     }
@@ -125,8 +124,7 @@ async fn what_exists_begins_with_its_snapshot(wire: Wire) {
         server.publish(&format!("quote.{number}"), "0").await;
         server.publish(&format!("quote.{number}"), "1").await;
     }
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["quote.*", "quote.7"]).await;
+    let mut client = AnyClient::on(&server, wire, &["quote.*", "quote.7"]).await;
     let mut seen = HashMap::new();
     while seen.len() < topics {
         match client.next("a snapshot").await {
@@ -150,8 +148,7 @@ async fn no_message_is_lost_between_a_birth_and_its_match(wire: Wire) {
     let server = Arc::new(TestServer::start());
     let mut clients = Vec::new();
     for pattern in ["new.*", "*"] {
-        let mut client = AnyClient::connect(&server, wire).await;
-        client.subscribe(&[pattern]).await;
+        let client = AnyClient::on(&server, wire, &[pattern]).await;
         clients.push((client, None));
     }
     let have_joined = Arc::new(AtomicBool::new(false));

@@ -78,7 +78,7 @@ enum Line {
 }
 
 impl AnyClient {
-    /// Nothing is subscribed.
+    /// On nothing yet.
     pub(crate) async fn connect(server: &TestServer, wire: Wire) -> Self {
         Self::connect_from(HOME, server, wire).await
     }
@@ -93,10 +93,17 @@ impl AnyClient {
             Wire::Tcp => Line::Tcp(TcpClient::connect_from(address, server).await),
             Wire::Udp => Line::Udp(UdpClient::over(udp::socket_from(address, server.udp).await).await),
         };
-        Self::on(line)
+        Self::over(line)
     }
 
-    fn on(line: Line) -> Self {
+    /// Subscribed to these.
+    pub(crate) async fn on(server: &TestServer, wire: Wire, topics: &[&str]) -> Self {
+        let mut client = Self::connect(server, wire).await;
+        client.subscribe(topics).await;
+        client
+    }
+
+    fn over(line: Line) -> Self {
         Self { line, names: HashMap::new(), bytes: Vec::new() }
     }
 
@@ -105,7 +112,7 @@ impl AnyClient {
         let mut client = if wire == Wire::WebSocket {
             let stream = stream_from(address, server.websocket).await;
             match server.try_shake(stream, COMBINED, &[]).await {
-                Ok(client) => Self::on(Line::WebSocket(Box::new(client))),
+                Ok(client) => Self::over(Line::WebSocket(Box::new(client))),
                 Err(Error::Http(answer)) => {
                     assert_eq!(answer.status(), 503, "{answer:?}");
                     let retry_after = answer.headers()["retry-after"].to_str().unwrap();
