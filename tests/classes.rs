@@ -227,7 +227,7 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
     });
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
-    let mut slow = RawClient::of(within("a connection", socket.connect(server.websocket)).await.unwrap());
+    let mut slow = RawClient::of(within("a connection", socket.connect(server.at.websocket)).await.unwrap());
     assert_eq!(slow.upgrade("/ws/t").await.status, 101);
     let address = slow.stream.local_addr().unwrap();
     let (progress, is_read) = watch::channel(0);

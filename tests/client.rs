@@ -98,7 +98,7 @@ impl Drop for Relay {
 async fn what_is_published_on_any_has_the_same_numbers_and_bytes_on_all() {
     let server = TestServer::with(publish_from_here);
     let mut clients = Vec::new();
-    for url in server.urls() {
+    for url in server.at.urls() {
         let mut client = connect(&url).await;
         client.subscribe(["t", "u"]).await.unwrap();
         let Event::Subscribed { granted, refused } = next(&mut client).await else { panic!("no answer") };
@@ -144,7 +144,7 @@ async fn what_is_published_on_any_has_the_same_numbers_and_bytes_on_all() {
 #[tokio::test]
 async fn options_go_with_a_message_and_a_refusal_is_the_error_of_that_message() {
     let server = TestServer::start();
-    for (n, url) in server.urls().into_iter().take(2).enumerate() {
+    for (n, url) in server.at.urls().into_iter().take(2).enumerate() {
         let topic = format!("quote.{n}");
         let mut client = connect(&url).await;
         let state = PublishOptions { class: Some(Class::State), seq: Some(9), ..PublishOptions::default() };
@@ -165,7 +165,7 @@ async fn options_go_with_a_message_and_a_refusal_is_the_error_of_that_message() 
 #[tokio::test]
 async fn who_is_cut_off_goes_on_where_it_was() {
     let server = TestServer::start();
-    for (n, to) in [server.websocket, server.tcp].into_iter().enumerate() {
+    for (n, to) in [server.at.websocket, server.at.tcp].into_iter().enumerate() {
         let relay = Relay::to(to).await;
         let scheme = ["ws", "tcp"][n];
         let mut client = connect(&format!("{scheme}://{}", relay.address)).await;
@@ -212,7 +212,7 @@ async fn who_is_cut_off_goes_on_where_it_was() {
 #[tokio::test]
 async fn who_is_closed_by_the_operator_comes_back() {
     let server = TestServer::start();
-    for (n, url) in server.urls().into_iter().enumerate() {
+    for (n, url) in server.at.urls().into_iter().enumerate() {
         let topic = format!("t.{n}");
         let mut client = connect(&url).await;
         client.subscribe([topic.clone()]).await.unwrap();
@@ -238,9 +238,9 @@ async fn a_server_that_restarts_is_found_again_and_its_lost_history_is_told() {
     for scheme in ["ws", "tcp", "udp"] {
         let server = TestServer::start();
         let address = match scheme {
-            "ws" => server.websocket,
-            "tcp" => server.tcp,
-            _ => server.udp,
+            "ws" => server.at.websocket,
+            "tcp" => server.at.tcp,
+            _ => server.at.udp,
         };
         let mut client = connect(&format!("{scheme}://{address}")).await;
         client.subscribe(["t"]).await.unwrap();
@@ -297,7 +297,7 @@ async fn who_is_not_wanted_back_stays_away() {
         settings.identity.trust_client = true;
         settings.identity.second_session = SecondSession::Replace;
     });
-    let [url, tcp, _] = server.urls();
+    let [url, tcp, _] = server.at.urls();
     let mut first = Client::builder(&url).identity("7").connect().await.unwrap();
     let mut second = Client::builder(&url).identity("7").connect().await.unwrap();
     let ended = loop {
@@ -318,7 +318,7 @@ async fn who_is_not_wanted_back_stays_away() {
 #[tokio::test]
 async fn without_reconnecting_a_lost_connection_is_the_end() {
     let server = TestServer::start();
-    for (n, to) in [server.websocket, server.tcp].into_iter().enumerate() {
+    for (n, to) in [server.at.websocket, server.at.tcp].into_iter().enumerate() {
         let relay = Relay::to(to).await;
         let url = format!("{}://{}", ["ws", "tcp"][n], relay.address);
         let mut client = Client::builder(&url).reconnect(false).connect().await.unwrap();
@@ -339,7 +339,7 @@ async fn without_reconnecting_a_lost_connection_is_the_end() {
 #[tokio::test]
 async fn what_is_refused_is_told_and_the_rest_is_granted() {
     let server = TestServer::start();
-    for url in server.urls() {
+    for url in server.at.urls() {
         let mut client = connect(&url).await;
         client.subscribe(["t", "not a topic", "$client.7"]).await.unwrap();
         let Event::Subscribed { granted, refused } = next(&mut client).await else { panic!("no answer") };
@@ -364,7 +364,7 @@ async fn a_place_is_resumed_from() {
             server.publish(topic, n.to_string()).await;
         }
     }
-    for url in server.urls() {
+    for url in server.at.urls() {
         let mut before = connect(&url).await;
         before.subscribe(["t", "short"]).await.unwrap();
         let place = |topic: &str, seq| Place { seq, ..before.place(topic).unwrap() };
@@ -386,7 +386,7 @@ async fn a_pattern_brings_what_is_born_later() {
         settings.topics.push(Rule { pattern: "quote.*".into(), class, ..Rule::default() });
     });
     server.publish("quote.old", "1").await;
-    for (n, url) in server.urls().into_iter().enumerate() {
+    for (n, url) in server.at.urls().into_iter().enumerate() {
         let mut client = connect(&url).await;
         client.subscribe(["quote.*"]).await.unwrap();
         let mut seen = Vec::new();
@@ -406,7 +406,7 @@ async fn a_pattern_brings_what_is_born_later() {
 #[tokio::test]
 async fn a_call_may_be_dropped_while_it_waits() {
     let server = TestServer::start();
-    for url in server.urls() {
+    for url in server.at.urls() {
         let topic = url.split(':').next().unwrap();
         let mut client = connect(&url).await;
         client.subscribe([topic]).await.unwrap();
@@ -473,7 +473,7 @@ fn is_lost(seq: u64) -> bool {
 #[tokio::test]
 async fn what_datagrams_lose_is_a_gap_of_just_that() {
     let server = TestServer::start();
-    let mut client = connect(&lossy(server.udp, is_lost).await).await;
+    let mut client = connect(&lossy(server.at.udp, is_lost).await).await;
     client.subscribe(["t"]).await.unwrap();
     for n in 1..=MESSAGES {
         server.publish("t", n.to_string()).await;
@@ -498,10 +498,10 @@ async fn what_datagrams_lose_is_a_gap_of_just_that() {
 #[tokio::test]
 async fn what_datagrams_lose_is_fetched_elsewhere_and_comes_in_its_place() {
     let server = TestServer::start();
-    let [websocket, tcp, _] = server.urls();
+    let [websocket, tcp, _] = server.at.urls();
     for (n, repair) in [tcp, websocket].into_iter().enumerate() {
         let topics = [format!("t.{n}"), format!("u.{n}")];
-        let url = lossy(server.udp, is_lost).await;
+        let url = lossy(server.at.udp, is_lost).await;
         let mut client = Client::builder(&url).repair(repair).connect().await.unwrap();
         client.subscribe(topics.clone()).await.unwrap();
         let mut got = [0, 0];
@@ -541,14 +541,14 @@ async fn take(client: &mut Client, topics: &[String; 2], got: &mut [u64; 2]) {
 #[tokio::test]
 async fn what_cannot_be_fetched_is_a_gap_all_the_same() {
     let server = TestServer::with(|settings| settings.limits.history_messages = 5);
-    let [_, tcp, _] = server.urls();
+    let [_, tcp, _] = server.at.urls();
     let nowhere = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("tcp://{}", listener.local_addr().unwrap())
     };
     for (n, repair) in [tcp, nowhere].into_iter().enumerate() {
         let topic = format!("t.{n}");
-        let url = lossy(server.udp, |seq| seq < 20).await;
+        let url = lossy(server.at.udp, |seq| seq < 20).await;
         let mut client = Client::builder(&url).repair(repair).connect().await.unwrap();
         client.subscribe([topic.clone()]).await.unwrap();
         for n in 1..=20 {
@@ -575,7 +575,7 @@ async fn what_cannot_be_fetched_is_a_gap_all_the_same() {
 #[tokio::test]
 async fn what_no_datagram_can_say_is_an_error_that_names_who_can() {
     let server = TestServer::start();
-    let [websocket, _, udp] = server.urls();
+    let [websocket, _, udp] = server.at.urls();
     let mut client = connect(&udp).await;
     let large = client.publish("t", "x".repeat(1_500)).await.unwrap_err();
     let image = PublishOptions { image: true, ..PublishOptions::default() };

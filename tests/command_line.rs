@@ -24,15 +24,8 @@ fn topic_and_payload(line: &str) -> Option<(String, String)> {
 
 /// A server on every transport, and where each is.
 fn server() -> (Process, [String; 3]) {
-    let server = Process::start(
-        "serve",
-        &["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--set", "udp_publish_from=127.0.0.0/8"],
-    );
-    let urls = [
-        server.websocket.clone(),
-        format!("tcp://{}", server.tcp.unwrap()),
-        format!("udp://{}", server.udp.unwrap()),
-    ];
+    let server = Process::start("serve", &["--set", "udp_publish_from=127.0.0.0/8"]);
+    let urls = server.at.urls();
     (server, urls)
 }
 
@@ -132,9 +125,8 @@ fn pub_ends_with_1_when_the_server_refuses_and_with_2_when_the_transport_cannot_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sub_comes_back_when_told_to_and_ends_when_not() {
-    let mut first = Process::start("serve", &["--tcp", "127.0.0.1:0"]);
-    let address = first.tcp.unwrap().to_string();
-    let url = format!("tcp://{address}");
+    let mut first = Process::start("serve", &[]);
+    let [_, url, _] = first.at.urls();
     let start = |more: &[&str]| {
         let mut sub = stentor();
         sub.args(["sub", "t", "--raw", "--count", "1", "--url", &url]).args(more);
@@ -148,7 +140,7 @@ async fn sub_comes_back_when_told_to_and_ends_when_not() {
     first.terminate();
     assert_eq!(first.code().await, Some(0));
     assert_eq!(ending.wait().unwrap().code(), Some(1));
-    let _second = Process::start("serve", &["--tcp", &address]);
+    let _second = Process::start("serve", &["--tcp", url.strip_prefix("tcp://").unwrap()]);
     let subscribed = tokio::task::spawn_blocking(move || {
         said.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("subscribed t"))).unwrap().unwrap()
     });
@@ -162,12 +154,13 @@ async fn sub_comes_back_when_told_to_and_ends_when_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_publishes_a_feed_and_says_what_to_try() {
     let mut demo = Process::start("demo", &[]);
+    let [url, ..] = demo.at.urls();
     let page = format!("{}/", demo.operator);
     let told: Vec<String> = (0..6).map(|_| demo.next_line()).collect();
     assert!(told.iter().filter(|line| line.starts_with("  ")).count() == 3, "three commands: {told:?}");
     assert!(told.iter().any(|line| line.contains(&page)), "{told:?}");
     let seen = stentor()
-        .args(["sub", "trade.BTCUSDT", "bbo.BTCUSDT", "--json", "--count", "20", "--url", &demo.websocket])
+        .args(["sub", "trade.BTCUSDT", "bbo.BTCUSDT", "--json", "--count", "20", "--url", &url])
         .output();
     let text = String::from_utf8(seen.unwrap().stdout).unwrap();
     assert_eq!(text.lines().filter_map(topic_and_payload).count(), 20, "{text}");

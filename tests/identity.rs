@@ -156,7 +156,7 @@ async fn of_many_who_come_at_once_one_stays() {
 #[tokio::test]
 async fn the_command_line_says_who_it_is() {
     let server = server(SecondSession::Replace);
-    let url = format!("ws://{}", server.websocket);
+    let url = format!("ws://{}", server.at.websocket);
     let sub = ["sub", "t", "--client", "desk/é&7", "--json", "--url", &url];
     let mut sub = stentor().args(sub).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut printed = BufReader::new(sub.stdout.take().unwrap()).lines();

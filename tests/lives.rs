@@ -13,7 +13,7 @@ use common::framed::{Frame, Framed as _};
 use common::process::Process;
 use common::tcp::frame;
 use common::udp::UdpClient;
-use common::{PATIENCE, upgrade_request, within};
+use common::{Addresses, PATIENCE, upgrade_request, within};
 use fastrand::Rng;
 use serde_json::json;
 use socket2::SockRef;
@@ -45,26 +45,11 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// A server with every wire, and what it logs.
+/// A server, and what it logs.
 fn serve(log: &File, more: &[&str]) -> Process {
     // Both ends of a connection take a descriptor each, in two processes.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let wires = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
-    Process::start_logging("serve", &[&wires[..], &HURRIED, more].concat(), log.try_clone().unwrap())
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Where {
-    websocket: SocketAddr,
-    tcp: SocketAddr,
-    udp: SocketAddr,
-}
-
-impl Where {
-    fn is(server: &Process) -> Self {
-        let websocket = server.websocket.strip_prefix("ws://").unwrap().parse().unwrap();
-        Self { websocket, tcp: server.tcp.unwrap(), udp: server.udp.unwrap() }
-    }
+    Process::start_logging("serve", &[&HURRIED, more].concat(), log.try_clone().unwrap())
 }
 
 /// One end of a life, subscribed.
@@ -86,7 +71,7 @@ enum End {
 
 impl Line {
     /// The wire is by the number's turn.
-    async fn open(number: usize, to: Where, rng: &mut Rng) -> Self {
+    async fn open(number: usize, to: Addresses, rng: &mut Rng) -> Self {
         let topics = [rng.usize(..TOPICS), rng.usize(..TOPICS)].map(|topic| format!("life.{topic}"));
         let operation = json!({"op": "subscribe", "args": topics});
         match number % 3 {
@@ -172,7 +157,7 @@ async fn connect(to: SocketAddr) -> TcpStream {
 }
 
 /// Lives one after the other, until then. How many they were.
-async fn lives(number: usize, to: Where, until: Instant, longest: Duration) -> u64 {
+async fn lives(number: usize, to: Addresses, until: Instant, longest: Duration) -> u64 {
     let mut rng = Rng::with_seed(number as u64);
     let mut count = 0;
     while Instant::now() < until {
@@ -213,7 +198,7 @@ async fn whoever_comes_and_goes_leaves_nothing_behind() {
     let length = Duration::from_secs(setting("STENTOR_SECS", 30));
     let log = tempfile::tempfile().unwrap();
     let server = serve(&log, &IMPATIENT);
-    let to = Where::is(&server);
+    let to = server.at;
     let publisher = tokio::spawn(async move {
         let mut stream = connect(to.tcp).await;
         for round in 0.. {
@@ -285,7 +270,7 @@ async fn every_end_has_its_report() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let mut server = serve(&File::create(&path).unwrap(), &[]);
-    let to = Where::is(&server);
+    let to = server.at;
     let mut crowd = JoinSet::new();
     let mut rng = Rng::with_seed(1);
     for number in 0..clients {

@@ -1,12 +1,14 @@
 //! Storms of clients that come and go while others are served.
 
+// A failed step is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
-use common::{TestServer, within};
+use common::any::{AnyClient, Wire, matrix, message};
+use common::{HOME, TestServer, within};
 use futures_util::future::join_all;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Proves: while messages are delivered handshakes go at their pace and not faster, nobody is refused, everyone is
 /// subscribed, and who is served gets all; without a limit everyone gets in, too.
@@ -47,32 +49,28 @@ async fn handshakes_go_at_a_pace_while_messages_are_delivered() {
 /// Proves: when more clients go at once than a shard closes at once, all of their places are free soon after, and
 /// who is served meanwhile gets all.
 /// Method: a server with room for so many and no more; they go, and as many come, until each has found a place.
-#[tokio::test]
-async fn the_places_of_many_who_go_at_once_are_free_again() {
+async fn the_places_of_many_who_go_at_once_are_free_again(wire: Wire) {
     const MANY: usize = 150;
     let server = TestServer::with(|settings| {
         settings.shards = 1;
         settings.limits.connections = MANY + 1;
     });
-    let mut served = server.connect("/ws/feed").await;
+    let mut served = AnyClient::seated(HOME, &server, wire).await.unwrap();
     let mut clients = Vec::new();
-    for round in 0..3 {
+    for round in 1..=3 {
         clients.clear();
         let filled = async {
             while clients.len() < MANY {
-                clients.extend(come(&server).await);
+                clients.extend(AnyClient::seated(HOME, &server, wire).await);
             }
         };
         within("every place to be taken again", filled).await;
-        assert!(come(&server).await.is_none(), "more clients than places");
-        server.publish("feed", round.to_string()).await;
-        assert_eq!(served.next_text("every message").await, round.to_string());
+        assert!(AnyClient::seated(HOME, &server, wire).await.is_err(), "more clients than places");
+        server.publish("seat", round.to_string()).await;
+        served.expect(&[message("seat", round, round)]).await;
     }
 }
 
-/// A client, if there is a place for it.
-async fn come(server: &TestServer) -> Option<WebSocketStream<TcpStream>> {
-    let stream = TcpStream::connect(server.websocket).await.ok()?;
-    let url = format!("ws://{}/ws/feed", server.websocket);
-    client_async(url, stream).await.ok().map(|(client, _)| client)
+matrix! {
+    streams: the_places_of_many_who_go_at_once_are_free_again;
 }

@@ -64,7 +64,7 @@ async fn every_wire_has_the_same_numbers_and_bytes_and_one_may_move() {
 #[tokio::test]
 async fn an_address_that_is_not_proved_is_never_sent_more_than_it_sent() {
     let server = TestServer::start();
-    let client = socket(server.udp).await;
+    let client = socket(server.at.udp).await;
     let other = UdpClient::connect(&server).await;
     let forged = json!({"op": "subscribe", "args": ["t"], "cookie": other.cookie});
     let wrong: Vec<Vec<u8>> = vec![
@@ -239,7 +239,7 @@ async fn every_loss_is_seen_and_mended_over_tcp() {
     const MESSAGES: u64 = 600;
     for percent in [1, 5, 20] {
         let server = TestServer::start();
-        let mut client = UdpClient::connect_to(lossy_relay(server.udp, percent, 7).await).await;
+        let mut client = UdpClient::connect_to(lossy_relay(server.at.udp, percent, 7).await).await;
         client.send_json(json!({"op": "subscribe", "args": ["t"], "heartbeat_s": 1})).await;
         let ack = client.next_json("the ack").await;
         let epoch = ack["ok"][0]["epoch"].clone();

@@ -45,13 +45,14 @@ async fn a_pattern_is_subscribed_by_url() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sub_takes_a_pattern_from_the_command_line() {
     let server = Process::start("serve", &[]);
-    let sub = ["sub", "trade.*", "--json", "--count", "2", "--url", &server.websocket];
+    let [url, ..] = server.at.urls();
+    let sub = ["sub", "trade.*", "--json", "--count", "2", "--url", &url];
     let mut sub = stentor().args(sub).stdout(Stdio::piped()).spawn().unwrap();
     let mut printed = BufReader::new(sub.stdout.take().unwrap()).lines();
     let ack = printed.next().unwrap().unwrap();
     assert!(ack.contains(r#""ok":[{"topic":"trade.*"}]"#), "{ack}");
     for topic in ["trade.1", "quote.1", "trade.2"] {
-        let published = run(&["pub", topic, "7", "--url", &server.websocket]);
+        let published = run(&["pub", topic, "7", "--url", &url]);
         assert!(published.status.success(), "{published:?}");
     }
     for topic in ["trade.1", "trade.2"] {

@@ -6,7 +6,7 @@
 use super::framed::{Frame, Framed as _};
 use super::tcp::{self, TcpClient};
 use super::udp::{self, UdpClient};
-use super::{Client, HOME, TestServer, stream_from, within};
+use super::{Addresses, Client, HOME, TestServer, stream_from, within};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
@@ -79,26 +79,27 @@ enum Line {
 
 impl AnyClient {
     /// On nothing yet.
-    pub(crate) async fn connect(server: &TestServer, wire: Wire) -> Self {
-        Self::connect_from(HOME, server, wire).await
+    pub(crate) async fn connect(to: impl Into<Addresses>, wire: Wire) -> Self {
+        Self::connect_from(HOME, to, wire).await
     }
 
     /// The same from another address of this machine.
-    pub(crate) async fn connect_from(address: [u8; 4], server: &TestServer, wire: Wire) -> Self {
+    pub(crate) async fn connect_from(address: [u8; 4], to: impl Into<Addresses>, wire: Wire) -> Self {
+        let to = to.into();
         let line = match wire {
             Wire::WebSocket => {
-                let stream = stream_from(address, server.websocket).await;
-                Line::WebSocket(Box::new(server.shake(stream, COMBINED, &[]).await))
+                let stream = stream_from(address, to.websocket).await;
+                Line::WebSocket(Box::new(Client::shake(stream, COMBINED, &[]).await.unwrap()))
             }
-            Wire::Tcp => Line::Tcp(TcpClient::connect_from(address, server).await),
-            Wire::Udp => Line::Udp(UdpClient::over(udp::socket_from(address, server.udp).await).await),
+            Wire::Tcp => Line::Tcp(TcpClient::connect_from(address, to).await),
+            Wire::Udp => Line::Udp(UdpClient::over(udp::socket_from(address, to.udp).await).await),
         };
         Self::over(line)
     }
 
     /// Subscribed to these.
-    pub(crate) async fn on(server: &TestServer, wire: Wire, topics: &[&str]) -> Self {
-        let mut client = Self::connect(server, wire).await;
+    pub(crate) async fn on(to: impl Into<Addresses>, wire: Wire, topics: &[&str]) -> Self {
+        let mut client = Self::connect(to, wire).await;
         client.subscribe(topics).await;
         client
     }
@@ -110,8 +111,8 @@ impl AnyClient {
     /// In a seat, or told why there is none; a datagram takes one when it first subscribes.
     pub(crate) async fn seated(address: [u8; 4], server: &TestServer, wire: Wire) -> Result<Self, String> {
         let mut client = if wire == Wire::WebSocket {
-            let stream = stream_from(address, server.websocket).await;
-            match server.try_shake(stream, COMBINED, &[]).await {
+            let stream = stream_from(address, server.at.websocket).await;
+            match Client::shake(stream, COMBINED, &[]).await {
                 Ok(client) => Self::over(Line::WebSocket(Box::new(client))),
                 Err(Error::Http(answer)) => {
                     assert_eq!(answer.status(), 503, "{answer:?}");

@@ -60,12 +60,30 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: 
     .await;
 }
 
-/// A running server; dropping it ends it.
-pub(crate) struct TestServer {
-    server: Option<Server>,
+/// Where a server's clients come, by each transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
     pub(crate) websocket: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) udp: SocketAddr,
+}
+
+impl Addresses {
+    pub(crate) fn urls(&self) -> [String; 3] {
+        [format!("ws://{}", self.websocket), format!("tcp://{}", self.tcp), format!("udp://{}", self.udp)]
+    }
+}
+
+impl From<&TestServer> for Addresses {
+    fn from(server: &TestServer) -> Self {
+        server.at
+    }
+}
+
+/// A running server; dropping it ends it.
+pub(crate) struct TestServer {
+    server: Option<Server>,
+    pub(crate) at: Addresses,
     pub(crate) operator: SocketAddr,
 }
 
@@ -93,14 +111,10 @@ impl TestServer {
     }
 
     fn of(server: Server) -> Self {
-        let (websocket, operator) = (server.websocket_address(), server.operator_address());
         let (tcp, udp) = (server.tcp_address().unwrap(), server.udp_address().unwrap());
-        Self { server: Some(server), websocket, tcp, udp, operator }
-    }
-
-    /// Where it can be reached, by each transport.
-    pub(crate) fn urls(&self) -> [String; 3] {
-        [format!("ws://{}", self.websocket), format!("tcp://{}", self.tcp), format!("udp://{}", self.udp)]
+        let at = Addresses { websocket: server.websocket_address(), tcp, udp };
+        let operator = server.operator_address();
+        Self { server: Some(server), at, operator }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
@@ -132,30 +146,9 @@ impl TestServer {
 
     /// The same with headers of its own.
     pub(crate) async fn connect_with(&self, path: &str, headers: &[(&str, &str)]) -> Client {
-        self.shake(stream_from(HOME, self.websocket).await, path, headers).await
-    }
-
-    async fn shake(&self, stream: TcpStream, path: &str, headers: &[(&str, &str)]) -> Client {
-        self.try_shake(stream, path, headers)
+        Client::shake(stream_from(HOME, self.at.websocket).await, path, headers)
             .await
             .unwrap_or_else(|error| panic!("handshake on {path}: {error}"))
-    }
-
-    async fn try_shake(
-        &self,
-        stream: TcpStream,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Client, Error> {
-        let mut request = format!("ws://{}{path}", self.websocket).into_client_request().unwrap();
-        for (name, value) in headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
-        }
-        let shaken = tokio_tungstenite::client_async(request, stream);
-        let (stream, response) = within("the handshake", shaken).await?;
-        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
-        Ok(Client { stream, subprotocol: header("sec-websocket-protocol") })
     }
 
     /// A connection on which nothing has been said yet.
@@ -165,12 +158,12 @@ impl TestServer {
 
     /// The same on the TCP port.
     pub(crate) async fn raw_tcp(&self) -> RawClient {
-        RawClient::of(stream_from(HOME, self.tcp).await)
+        RawClient::of(stream_from(HOME, self.at.tcp).await)
     }
 
     /// The same from another address.
     pub(crate) async fn raw_from(&self, address: [u8; 4]) -> RawClient {
-        RawClient::of(stream_from(address, self.websocket).await)
+        RawClient::of(stream_from(address, self.at.websocket).await)
     }
 
     /// A connection of raw bytes that is past the handshake.
@@ -332,6 +325,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Past its handshake on this path, with headers of its own.
+    pub(crate) async fn shake(
+        stream: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let host = stream.peer_addr().unwrap();
+        let mut request = format!("ws://{host}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        let shaken = tokio_tungstenite::client_async(request, stream);
+        let (stream, response) = within("the handshake", shaken).await?;
+        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        Ok(Self { stream, subprotocol: header("sec-websocket-protocol") })
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.stream.get_ref().local_addr().unwrap()
     }

@@ -1,20 +1,16 @@
 //! The program as a child process, killed if its test fails.
 
+use super::Addresses;
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Lines};
-use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-/// A server process on free ports.
+/// A server process on free ports, with every transport.
 pub(crate) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    /// `ws://…`
-    pub(crate) websocket: String,
-    /// Where it was asked for.
-    pub(crate) tcp: Option<SocketAddr>,
-    pub(crate) udp: Option<SocketAddr>,
+    pub(crate) at: Addresses,
     /// `http://…`
     pub(crate) operator: String,
 }
@@ -31,6 +27,9 @@ impl Process {
             .args([command, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(more)
             .env("STENTOR_LOG", "stentor=debug")
+            // A flag for the same weighs more.
+            .env("STENTOR_TCP", "127.0.0.1:0")
+            .env("STENTOR_UDP", "127.0.0.1:0")
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -41,18 +40,15 @@ impl Process {
             let line = lines.next().unwrap().unwrap();
             match line.split_once(" on ") {
                 Some(("listening", url)) => {
-                    listening.insert(url.split(':').next().unwrap().to_owned(), url.to_owned());
+                    let (scheme, address) = url.split_once("://").unwrap();
+                    listening.insert(scheme.to_owned(), address.parse().unwrap());
                 }
                 Some(("operator", url)) => operator = Some(url.to_owned()),
                 _ => panic!("not an address: {line}"),
             }
         }
-        let address = |scheme: &str| {
-            let url = listening.get(scheme)?;
-            Some(url.rsplit_once('/').unwrap().1.parse().unwrap())
-        };
-        let (tcp, udp) = (address("tcp"), address("udp"));
-        Self { child, lines, websocket: listening["ws"].clone(), tcp, udp, operator: operator.unwrap() }
+        let [websocket, tcp, udp] = ["ws", "tcp", "udp"].map(|scheme| listening[scheme]);
+        Self { child, lines, at: Addresses { websocket, tcp, udp }, operator: operator.unwrap() }
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -1,7 +1,7 @@
 //! A client of length-prefixed TCP that knows no more than the wire.
 
 use super::framed::{Frame, Framed};
-use super::{HOME, TestServer, stream_from, within};
+use super::{Addresses, HOME, stream_from, within};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,12 +23,12 @@ pub(crate) fn publish_frame(topic: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl TcpClient {
-    pub(crate) async fn connect(server: &TestServer) -> Self {
-        Self::connect_from(HOME, server).await
+    pub(crate) async fn connect(to: impl Into<Addresses>) -> Self {
+        Self::connect_from(HOME, to).await
     }
 
-    pub(crate) async fn connect_from(address: [u8; 4], server: &TestServer) -> Self {
-        Self { stream: stream_from(address, server.tcp).await }
+    pub(crate) async fn connect_from(address: [u8; 4], to: impl Into<Addresses>) -> Self {
+        Self { stream: stream_from(address, to.into().tcp).await }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

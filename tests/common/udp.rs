@@ -1,7 +1,7 @@
 //! A client by datagram that knows no more than the wire.
 
 use super::framed::{Frame, Framed};
-use super::{HOME, TestServer, within};
+use super::{Addresses, HOME, within};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub(crate) async fn socket_from(from: [u8; 4], to: SocketAddr) -> UdpSocket {
 
 impl UdpClient {
     /// With its cookie, and without a lease.
-    pub(crate) async fn connect(server: &TestServer) -> Self {
-        Self::connect_to(server.udp).await
+    pub(crate) async fn connect(to: impl Into<Addresses>) -> Self {
+        Self::connect_to(to.into().udp).await
     }
 
     pub(crate) async fn connect_to(address: SocketAddr) -> Self {
