@@ -11,12 +11,12 @@ mod common;
 
 use common::any::{AnyClient, Came, Wire, matrix, message, topics};
 use common::{PATIENCE, TestServer, within};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use stentor::Class;
 use stentor::config::Rule;
-use stentor::{Class, PublishOptions};
 use tokio::task::JoinSet;
 
 fn rule(pattern: &str) -> Rule {
@@ -254,34 +254,6 @@ async fn a_state_topic_begins_with_its_newest_message(wire: Wire) {
     }
 }
 
-/// Proves: a publisher may number its messages: what it leaves out is a gap before the next, another epoch begins anew, and a
-/// number that was there is refused.
-async fn publishers_may_number_what_they_publish(wire: Wire) {
-    let server = TestServer::start();
-    let mut client = AnyClient::on(&server, wire, &["t"]).await;
-    let publisher = server.publisher();
-    let publish = async |seq: u64, epoch: &str| {
-        let epoch = Some(epoch.parse().unwrap());
-        let options = PublishOptions { seq: Some(seq), epoch, ..PublishOptions::default() };
-        publisher.publish_with("t", seq.to_string(), options).await
-    };
-    for (seq, epoch) in [(5, "k1"), (6, "k1"), (9, "k1"), (1, "k2")] {
-        assert_eq!(publish(seq, epoch).await.unwrap().seq, seq);
-    }
-    assert!(publish(1, "k2").await.is_err(), "a number that was there");
-    let said = |event: Value| Came::Said(event);
-    let expected = [
-        said(json!({"event": "epoch", "topic": "t", "epoch": "k1", "seq": 4})),
-        message("t", 5, 5),
-        message("t", 6, 6),
-        said(json!({"event": "gap", "topic": "t", "from": 7, "to": 8, "reason": "publisher"})),
-        message("t", 9, 9),
-        said(json!({"event": "epoch", "topic": "t", "epoch": "k2", "seq": 0})),
-        message("t", 1, 1),
-    ];
-    client.expect_only(&server, &expected).await;
-}
-
 /// Proves: what was accepted before the shutdown reaches those who are subscribed, before their close.
 async fn what_was_accepted_is_delivered(wire: Wire) {
     const COUNT: u64 = 5_000;
@@ -356,7 +328,6 @@ matrix! {
         overlapping_subscriptions_give_a_message_once_and_are_left_one_by_one
         what_a_pattern_cannot_do_is_refused
         a_state_topic_begins_with_its_newest_message
-        publishers_may_number_what_they_publish
         who_goes_leaves_nothing;
     streams:
         silence_is_closed_and_a_sign_of_life_is_enough

@@ -2,7 +2,7 @@
 //! be given is said, with the reason; snapshots begin where they must; publishers may number what they publish.
 //! Method: over real sockets; each message carries its number, so that what arrived can be told from what should have.
 //! The list at the end says what runs on which wire: a replay that is larger than a socket has no datagrams, whose losses
-//! are fetched elsewhere. URLs, and frames cut at their bytes, are of WebSocket only; `cuts.rs` cuts TCP too.
+//! are fetched elsewhere. URLs are of WebSocket only; `cuts.rs` cuts frames at their bytes.
 
 // A failed step is a failed test, and a failed expectation of the test itself is one too.
 #![allow(clippy::unwrap_used)]
@@ -11,15 +11,12 @@ mod common;
 
 use common::any::{AnyClient, Came, Wire, matrix, message, open};
 use common::process::{Process, run};
-use common::{Client, TestServer, within};
+use common::{TestServer, within};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stentor::config::{Rule, Snapshot};
 use stentor::{Accepted, Class, PublishOptions, Publisher, Server, Settings};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 fn rule(pattern: &str) -> Rule {
@@ -42,190 +39,43 @@ async fn burst(publisher: Publisher, topic: &'static str, first: u64, stop: Arc<
     number - 1
 }
 
-/// Reads messages of the envelope with `seq`: they must be `first..first + count`, each with its own number in it.
-async fn expect_run(client: &mut Client, first: u64, count: u64) {
-    for number in first..first + count {
-        let message = client.next_json("the next number").await;
-        assert_eq!((&message["seq"], &message["data"]), (&json!(number), &json!(number)), "{message}");
-    }
-}
-
-/// The payloads of whole frames at the start of what was read; the rest stays.
-fn take_frames(bytes: &mut Vec<u8>, frames: &mut Vec<Vec<u8>>) {
-    let mut at = 0;
-    while let Some(second) = bytes.get(at + 1) {
-        let (header, len) = match second {
-            126 if bytes.len() >= at + 4 => {
-                (4, usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])))
-            }
-            126 => break,
-            len => (2, usize::from(*len)),
-        };
-        let Some(payload) = bytes.get(at + header..at + header + len) else { break };
-        frames.push(payload.to_vec());
-        at += header + len;
-    }
-    bytes.drain(..at);
-}
-
-/// Bytes of a frame with so many of payload.
-fn framed(len: usize) -> usize {
-    len + if len < 126 { 2 } else { 4 }
-}
-
-/// Opens a path, reads at most so many bytes of what follows the handshake, and cuts the connection there.
-async fn read_and_cut(server: &TestServer, path: &str, bytes: usize) -> Vec<u8> {
-    let mut stream = within("a connection", TcpStream::connect(server.websocket)).await.unwrap();
-    stream.write_all(common::upgrade_request(path, "").as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(within("the handshake", stream.read_u8()).await.unwrap());
-    }
-    let mut read = vec![0; bytes];
-    within("bytes before a cut", stream.read_exact(&mut read)).await.unwrap();
-    read
-}
-
-/// A client that is cut at random bytes, in the middle of a frame as likely as not, and comes back with the last number
-/// it had whole, ends with the very bytes of one that never was.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_cut_at_random_bytes_is_the_same_stream() {
-    const NUMBERS: usize = 3_000;
-    let server = TestServer::with(|settings| {
-        settings.limits.history_messages = NUMBERS + 1;
-        settings.limits.history_bytes = 4 << 20;
-    });
-    server.publish("t", "0").await;
-    let epoch = server.epoch_of("t").await;
-    let payload = |number: usize| format!("{number} {}", "x".repeat(number * 7 % 300));
-    let publisher = server.publisher();
-    let publishing = tokio::spawn(async move {
-        let mut pace = tokio::time::interval(std::time::Duration::from_millis(1));
-        for number in 1..NUMBERS {
-            while publisher.publish("t", payload(number)).unwrap() == Accepted::Full {
-                publisher.ready().await;
-            }
-            if number.is_multiple_of(50) {
-                pace.tick().await;
-            }
-        }
-    });
-    let mut frames = Vec::new();
-    while frames.len() < NUMBERS - 1 {
-        let last = frames.len() as u64 + 1;
-        let left: usize = (frames.len() + 1..NUMBERS).map(|number| framed(payload(number).len())).sum();
-        let bytes = fastrand::usize(1..20_000).min(left);
-        let mut read = read_and_cut(&server, &format!("/ws/t?since={epoch}:{last}"), bytes).await;
-        take_frames(&mut read, &mut frames);
-    }
-    publishing.await.unwrap();
-    for (at, frame) in frames.iter().enumerate() {
-        assert_eq!(String::from_utf8_lossy(frame), payload(at + 1));
-    }
-    server.until_metric("stentor_subscriptions", &[], 0.0).await;
-    assert!(server.metric("stentor_replayed_total", &[]).await > 0.0);
-    assert_eq!(server.metric("stentor_routed_total", &[]).await, {
-        let ends = ["delivered", "conflated", "skipped", "abandoned", "pending"];
-        let mut sum = 0.0;
-        for end in ends {
-            let total = if end == "pending" { "" } else { "_total" };
-            sum += server.metric(&format!("stentor_{end}{total}"), &[]).await;
-        }
-        sum
-    });
-}
-
-/// What a URL asks for and cannot be given is said by an event before the next message, and both ends are counted.
+/// What a URL asks for and cannot be given is said by an event before the next message, and both ends are counted; a
+/// `state` topic goes on with its newest, and begins with it, verbatim too.
 #[tokio::test]
 async fn what_a_url_cannot_be_given_is_said_with_the_reason() {
     let server = TestServer::with(|settings| {
         settings.topics = vec![
             Rule { history_messages: Some(3), ..rule("t") },
             Rule { history_messages: Some(0), ..rule("none") },
+            Rule { class: Some(Class::State), history_messages: Some(0), ..rule("state") },
         ];
     });
-    for number in 1..=5 {
-        server.publish("t", number.to_string()).await;
-        server.publish("none", number.to_string()).await;
+    let mut epochs = Vec::new();
+    for topic in ["t", "none", "state"] {
+        for number in 1..=5 {
+            server.publish(topic, number.to_string()).await;
+        }
+        epochs.push(server.epoch_of(topic).await);
     }
-    let (epoch, other) = (server.epoch_of("t").await, server.epoch_of("none").await);
+    let [epoch, none, state] = &epochs[..] else { panic!("three topics") };
     let mut recovered = server.connect(&format!("/stream?seq=1&streams=t&since={epoch}:3")).await;
-    expect_run(&mut recovered, 4, 2).await;
-    let path = format!("/stream?streams=t/none&since={epoch}:1,{other}:2");
+    for number in 4..=5 {
+        let message = json!({"stream": "t", "seq": number, "data": number});
+        assert_eq!(recovered.next_json("the next number").await, message);
+    }
+    let path = format!("/stream?streams=t/none/state&since={epoch}:1,{none}:2,{state}:3");
     let mut client = server.connect(&path).await;
-    let evicted = json!({"event": "gap", "topic": "t", "from": 2, "to": 5, "reason": "evicted"});
-    let none = json!({"event": "gap", "topic": "none", "from": 3, "to": 5, "reason": "none"});
-    assert_eq!([client.next_json("a gap").await, client.next_json("a gap").await], [evicted, none]);
+    for expected in [
+        json!({"event": "gap", "topic": "t", "from": 2, "to": 5, "reason": "evicted"}),
+        json!({"event": "gap", "topic": "none", "from": 3, "to": 5, "reason": "none"}),
+        json!({"event": "gap", "topic": "state", "from": 4, "to": 5, "reason": "evicted"}),
+        json!({"stream": "state", "snap": true, "data": 5}),
+    ] {
+        assert_eq!(client.next_json("a gap or the newest").await, expected);
+    }
+    assert_eq!(server.connect("/ws/state").await.next_text("the newest, verbatim").await, "5");
     assert_eq!(server.metric("stentor_recovered_total", &[]).await, 1.0);
-    assert_eq!(server.metric("stentor_not_recovered_total", &[]).await, 2.0);
-}
-
-/// A subscriber of a `state` topic that lost numbers is told so and given the newest; a verbatim one too.
-#[tokio::test]
-async fn a_state_topic_goes_on_with_its_newest_message() {
-    let server = TestServer::with(|settings| {
-        settings.topics = vec![Rule { class: Some(Class::State), history_messages: Some(0), ..rule("t") }];
-    });
-    for number in 1..=10 {
-        server.publish("t", number.to_string()).await;
-    }
-    let epoch = server.epoch_of("t").await;
-    let mut client = server.connect(&format!("/stream?streams=t&since={epoch}:4")).await;
-    let gap = json!({"event": "gap", "topic": "t", "from": 5, "to": 10, "reason": "evicted"});
-    assert_eq!(client.next_json("the gap").await, gap);
-    assert_eq!(client.next_json("the snapshot").await, json!({"stream": "t", "snap": true, "data": 10}));
-    assert_eq!(server.connect("/ws/t").await.next_text("the snapshot, verbatim").await, "10");
-}
-
-/// A publisher that numbers its messages: a stale one is refused and counted, one left out is a gap before the next,
-/// another epoch begins anew; who resumes across all that is told the same.
-#[tokio::test]
-async fn publishers_may_number_what_they_publish() {
-    let server = TestServer::start();
-    let mut client = server.connect("/stream?seq=1").await;
-    client.subscribe(&["t"]).await;
-    let publish = async |query: &str, data: &str| {
-        let answer = server.post(&format!("/publish/t?{query}"), None, data.to_owned()).await;
-        (answer.status, answer.json())
-    };
-    assert_eq!(publish("seq=5&epoch=k1", "5").await.1, json!({"topic": "t", "epoch": "k1", "seq": 5}));
-    assert_eq!(publish("epoch=k1", "6").await.1["seq"], 6);
-    assert_eq!(publish("seq=9", "9").await.1["seq"], 9);
-    for (query, code) in [("seq=9", "stale"), ("seq=1&epoch=k1", "stale"), ("seq=99&epoch=k0", "stale")] {
-        let (status, problem) = publish(query, "0").await;
-        assert_eq!((status, &problem["code"]), (409, &json!(code)), "{query}: {problem}");
-    }
-    assert_eq!(publish("seq=0", "0").await.0, 400);
-    assert_eq!(publish("epoch=k2", "1").await.1, json!({"topic": "t", "epoch": "k2", "seq": 1}));
-    let expected: VecDeque<Value> = [
-        json!({"event": "epoch", "topic": "t", "epoch": "k1", "seq": 4}),
-        json!({"stream": "t", "seq": 5, "data": 5}),
-        json!({"stream": "t", "seq": 6, "data": 6}),
-        json!({"event": "gap", "topic": "t", "from": 7, "to": 8, "reason": "publisher"}),
-        json!({"stream": "t", "seq": 9, "data": 9}),
-        json!({"event": "epoch", "topic": "t", "epoch": "k2", "seq": 0}),
-        json!({"stream": "t", "seq": 1, "data": 1}),
-    ]
-    .into();
-    for expected in &expected {
-        assert_eq!(&client.next_json("what was published").await, expected);
-    }
-    assert_eq!(server.metric("stentor_publishes_stale_total", &[]).await, 3.0);
-
-    // By a path: the first has the number, the others count on; what was there already is refused, and the rest taken.
-    let mut numbering = server.connect("/publish/t?seq=1&epoch=k2").await;
-    for number in 1..=3 {
-        numbering.send_text(number.to_string()).await;
-    }
-    let refused = numbering.next_json("the first again").await;
-    assert_eq!((&refused["event"], &refused["code"]), (&json!("error"), &json!("stale")), "{refused}");
-    expect_run(&mut client, 2, 2).await;
-    assert_eq!(publish("seq=6", "6").await.1["seq"], 6);
-    let mut back = server.connect("/stream?seq=1&streams=t&since=k2:2").await;
-    expect_run(&mut back, 3, 1).await;
-    let gap = json!({"event": "gap", "topic": "t", "from": 4, "to": 5, "reason": "publisher"});
-    assert_eq!(back.next_json("the gap, replayed").await, gap);
-    expect_run(&mut back, 6, 1).await;
+    assert_eq!(server.metric("stentor_not_recovered_total", &[]).await, 3.0);
 }
 
 /// Settings that cannot be are refused whole, and the rules before them stay; what else would change is named.
@@ -307,6 +157,58 @@ async fn expect_numbers(client: &mut AnyClient, first: u64, count: u64) {
     for number in first..first + count {
         client.expect(&[message("t", number, number)]).await;
     }
+}
+
+/// A publisher that numbers its messages, over HTTP, in a path or in the program: a stale one is refused and counted, one
+/// left out is a gap before the next, another epoch begins anew; who resumes across all that is told the same.
+async fn publishers_may_number_what_they_publish(wire: Wire) {
+    let server = TestServer::start();
+    let mut client = AnyClient::connect(&server, wire).await;
+    client.subscribe(&["t"]).await;
+    let publish = async |query: &str, data: &str| {
+        let answer = server.post(&format!("/publish/t?{query}"), None, data.to_owned()).await;
+        (answer.status, answer.json())
+    };
+    assert_eq!(publish("seq=5&epoch=k1", "5").await.1, json!({"topic": "t", "epoch": "k1", "seq": 5}));
+    assert_eq!(publish("epoch=k1", "6").await.1["seq"], 6);
+    assert_eq!(publish("seq=9", "9").await.1["seq"], 9);
+    for (query, code) in [("seq=9", "stale"), ("seq=1&epoch=k1", "stale"), ("seq=99&epoch=k0", "stale")] {
+        let (status, problem) = publish(query, "0").await;
+        assert_eq!((status, &problem["code"]), (409, &json!(code)), "{query}: {problem}");
+    }
+    assert_eq!(publish("seq=0", "0").await.0, 400);
+    assert_eq!(publish("epoch=k2", "1").await.1, json!({"topic": "t", "epoch": "k2", "seq": 1}));
+    let gap = |from: u64, to: u64| {
+        Came::Said(json!({"event": "gap", "topic": "t", "from": from, "to": to, "reason": "publisher"}))
+    };
+    let expected = [
+        Came::Said(json!({"event": "epoch", "topic": "t", "epoch": "k1", "seq": 4})),
+        message("t", 5, 5),
+        message("t", 6, 6),
+        gap(7, 8),
+        message("t", 9, 9),
+        Came::Said(json!({"event": "epoch", "topic": "t", "epoch": "k2", "seq": 0})),
+        message("t", 1, 1),
+    ];
+    client.expect(&expected).await;
+    assert_eq!(server.metric("stentor_publishes_stale_total", &[]).await, 3.0);
+
+    // In a path the first has the number, the others count on; what was there already is refused, and the rest taken.
+    let mut numbering = server.connect("/publish/t?seq=1&epoch=k2").await;
+    for number in 1..=3 {
+        numbering.send_text(number.to_string()).await;
+    }
+    let refused = numbering.next_json("the first again").await;
+    assert_eq!((&refused["event"], &refused["code"]), (&json!("error"), &json!("stale")), "{refused}");
+    client.expect(&[message("t", 2, 2), message("t", 3, 3)]).await;
+    let (publisher, epoch) = (server.publisher(), Some("k2".parse().unwrap()));
+    let options = PublishOptions { seq: Some(6), epoch, ..PublishOptions::default() };
+    assert_eq!(publisher.publish_with("t", "6", options.clone()).await.unwrap().seq, 6);
+    assert!(publisher.publish_with("t", "6", options).await.is_err(), "a number that was there");
+    client.expect_only(&server, &[gap(4, 5), message("t", 6, 6)]).await;
+    let mut back = AnyClient::connect(&server, wire).await;
+    assert_eq!(back.resume("k2", 2).await["recovered"], true);
+    back.expect_only(&server, &[message("t", 3, 3), gap(4, 5), message("t", 6, 6)]).await;
 }
 
 /// After a restart the numbers begin anew, and who comes back with the old ones is told so.
@@ -433,14 +335,14 @@ async fn whoever_joins_during_a_burst_gets_every_number_once(wire: Wire) {
         for number in 0..50 {
             let (server, epoch) = (server.clone(), epoch.clone());
             joins.spawn(async move {
-                let mut client = AnyClient::connect(&server, wire).await;
+                let mut client = AnyClient::connect(server.at, wire).await;
                 assert_eq!(client.subscribe(&["u"]).await["ok"][0]["seq"], 0);
                 let ack = client.subscribe(&["t"]).await;
                 let head = ack["ok"][0]["seq"].as_u64().unwrap();
                 expect_numbers(&mut client, head + 1, 5).await;
                 if number % 2 == 0 {
                     // Back again, to what may long be over or has just been.
-                    let mut client = AnyClient::connect(&server, wire).await;
+                    let mut client = AnyClient::connect(server.at, wire).await;
                     let last = head.saturating_sub(fastrand::u64(0..200));
                     let granted = client.resume(&epoch, last).await;
                     if granted["recovered"] == true {
@@ -572,6 +474,7 @@ async fn a_resume_of_many_topics_gives_all_of_each(wire: Wire) {
 
 matrix! {
     everywhere:
+        publishers_may_number_what_they_publish
         a_restart_is_another_epoch
         who_comes_back_to_state_is_given_the_newest
         a_snapshot_is_the_newest_image_and_all_after_it

@@ -149,7 +149,7 @@ async fn no_message_is_lost_between_a_birth_and_its_match(wire: Wire) {
     let server = Arc::new(TestServer::start());
     let mut clients = Vec::new();
     for pattern in ["new.*", "*"] {
-        let client = AnyClient::on(&server, wire, &[pattern]).await;
+        let client = AnyClient::on(server.at, wire, &[pattern]).await;
         clients.push((client, None));
     }
     let have_joined = Arc::new(AtomicBool::new(false));
@@ -167,7 +167,7 @@ async fn no_message_is_lost_between_a_birth_and_its_match(wire: Wire) {
         }
     });
     while !publishing.is_finished() {
-        let mut client = AnyClient::connect(&server, wire).await;
+        let mut client = AnyClient::connect(server.at, wire).await;
         client.say(json!({"op": "subscribe", "args": ["new.*"]})).await;
         let first = client.next("the ack").await;
         clients.push((client, Some(first)));
