@@ -2,7 +2,7 @@
 //! whole, ends with the very bytes of one that never was.
 //! Method: a feed is published by its own timestamps; each client takes some of its topics, drops its socket at random
 //! bytes and moments (some with a reset), and resumes. Every frame is held, as it comes, against what was published,
-//! framed once. `STENTOR_RECORDING` plays a recording in a loop in place of the made-up feed; `STENTOR_CLIENTS` and
+//! framed anew for its wire. `STENTOR_RECORDING` plays a recording in a loop in place of the made-up feed; `STENTOR_CLIENTS` and
 //! `STENTOR_SECS` say how many clients and how long.
 
 // A failed step is a failed test, and the feed is published by the clock.
@@ -11,7 +11,8 @@
 mod common;
 
 use bytes::BufMut as _;
-use common::{FIN, TEXT, TestServer, frame, upgrade_request, within};
+use common::any::{Wire, matrix};
+use common::{FIN, TEXT, TestServer, frame, frame_header, tcp, upgrade_request, within};
 use fastrand::Rng;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,6 +36,53 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 const READ_BYTES: usize = 16 << 10;
 /// What a connection reads before it is cut, as a power of two: some are cut in the handshake's answer or in an ack.
 const CUT_BYTES_BITS: Range<u32> = 7..18;
+
+/// How messages come to a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// By WebSocket, each with its topic and number.
+    Envelope,
+    /// By WebSocket, each as it was published; of one topic, which only a URL can name.
+    Verbatim,
+    /// By TCP, each with its topic's alias and its number.
+    Framed,
+}
+
+impl Speech {
+    /// Where the body of the first frame begins and ends, once all of it is there.
+    fn bounds(self, bytes: &[u8]) -> Option<(usize, usize)> {
+        let big_endian = |range: Range<usize>| {
+            bytes.get(range).map(|bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        };
+        let (start, len) = match (self, *bytes.get(1)?) {
+            (Self::Framed, _) => (4, big_endian(0..4)?),
+            (_, 126) => (4, big_endian(2..4)?),
+            (_, 127) => (10, big_endian(2..10)?),
+            (_, len) => (2, usize::from(len)),
+        };
+        (bytes.len() >= start + len).then_some((start, start + len))
+    }
+
+    /// An operation on its way to the server.
+    fn operation(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Framed => tcp::frame(b'J', text.as_bytes()),
+            _ => frame(FIN | TEXT, text.as_bytes()),
+        }
+    }
+
+    /// What the server says, if this is not a message.
+    fn event(self, body: &[u8]) -> Option<Value> {
+        let text = match self {
+            Self::Framed => body.strip_prefix(b"J")?,
+            Self::Envelope if body.starts_with(br#"{"stream":""#) => return None,
+            // What is published may be called an event too.
+            Self::Verbatim if !body.starts_with(br#"{"event":"gap","topic":""#) => return None,
+            _ => body,
+        };
+        Some(serde_json::from_slice(text).unwrap())
+    }
+}
 
 /// One message of a feed.
 struct Item {
@@ -111,14 +159,24 @@ impl Feed {
         }))
     }
 
-    /// The frame that everybody who follows the topic is to get of its message `seq`.
-    fn frame(&self, topic: usize, seq: u64) -> Vec<u8> {
+    fn text(&self, topic: usize, seq: u64) -> &str {
         let of_topic = &self.of_topic[topic];
-        let item = &self.items[of_topic[(seq - 1) as usize % of_topic.len()]];
-        let text = format!(r#"{{"stream":"{}","seq":{seq},"data":{}}}"#, self.topics[topic], item.text);
-        let mut frame = common::frame_header(FIN | TEXT, text.len() as u64, false);
-        frame.extend_from_slice(text.as_bytes());
-        frame
+        &self.items[of_topic[(seq - 1) as usize % of_topic.len()]].text
+    }
+
+    /// The frame that everybody who follows the topic is to get of its message `seq`.
+    fn frame(&self, one: &Followed, seq: u64, speech: Speech) -> Vec<u8> {
+        let (topic, text) = (&self.topics[one.topic], self.text(one.topic, seq));
+        let payload = match speech {
+            Speech::Envelope => format!(r#"{{"stream":"{topic}","seq":{seq},"data":{text}}}"#),
+            Speech::Verbatim => text.to_owned(),
+            Speech::Framed => {
+                let alias = one.alias.unwrap_or_else(|| panic!("{topic} has no alias yet"));
+                let body = [&alias.to_be_bytes()[..], &seq.to_be_bytes(), text.as_bytes()].concat();
+                return tcp::frame(b'D', &body);
+            }
+        };
+        [&frame_header(FIN | TEXT, payload.len() as u64, false), payload.as_bytes()].concat()
     }
 
     /// Publishes one message; waits while there is no room.
@@ -186,6 +244,8 @@ struct Followed {
     topic: usize,
     /// Epoch and last number, once an ack has named them.
     place: Option<(String, u64)>,
+    /// What this connection's ack calls it, where messages are framed.
+    alias: Option<u32>,
 }
 
 /// When a connection is cut: after so many bytes, or at that moment.
@@ -198,6 +258,7 @@ struct Cut {
 struct Client {
     feed: Arc<Feed>,
     server: SocketAddr,
+    speech: Speech,
     /// Its own address: ports of connections that it closed may not be free for a minute.
     address: SocketAddr,
     followed: Vec<Followed>,
@@ -206,18 +267,32 @@ struct Client {
 }
 
 impl Client {
-    fn new(number: usize, feed: Arc<Feed>, server: SocketAddr) -> Self {
+    async fn new(number: usize, feed: Arc<Feed>, server: &TestServer, wire: Wire) -> Self {
         let mut rng = Rng::with_seed(number as u64);
-        let count = rng.usize(1..=feed.topics.len());
-        let topics = rng.choose_multiple(0..feed.topics.len(), count);
-        let followed = topics.into_iter().map(|topic| Followed { topic, place: None }).collect();
+        let speech = match wire {
+            Wire::Tcp => Speech::Framed,
+            _ if number.is_multiple_of(8) => Speech::Verbatim,
+            _ => Speech::Envelope,
+        };
+        let count = if speech == Speech::Verbatim { 1 } else { rng.usize(1..=feed.topics.len()) };
+        let mut followed = Vec::new();
+        for topic in rng.choose_multiple(0..feed.topics.len(), count) {
+            let place = match speech {
+                // Nobody tells it. Of each topic there is the first.
+                Speech::Verbatim => Some((server.epoch_of(&feed.topics[topic]).await, 1)),
+                _ => None,
+            };
+            followed.push(Followed { topic, place, alias: None });
+        }
         let address = SocketAddr::from(([127, 0, 1 + (number / 250) as u8, 1 + (number % 250) as u8], 0));
-        Self { feed, server, address, followed, rng, tally: Tally::default() }
+        let server = if wire == Wire::Tcp { server.at.tcp } else { server.at.websocket };
+        Self { feed, server, speech, address, followed, rng, tally: Tally::default() }
     }
 
     /// Is cut and comes back until everything is published, and then reads it to the end; tells what it went through.
     async fn run(mut self, mut counts: watch::Receiver<Option<Vec<u64>>>) -> Tally {
-        while counts.borrow().is_none() {
+        // On a machine that stands still, too, each is cut.
+        while counts.borrow().is_none() || self.tally.cuts < 2 {
             let bits = self.rng.u32(CUT_BYTES_BITS);
             let bytes = self.rng.usize(..1 << bits);
             let cut = Cut { bytes, at: Instant::now() + Duration::from_millis(self.rng.u64(..3_000)) };
@@ -243,12 +318,22 @@ impl Client {
         let mut stream = within("a connection", socket.connect(self.server)).await.unwrap();
         let knows_all = self.followed.iter().all(|one| one.place.is_some());
         self.tally.resumed += u64::from(self.followed.iter().any(|one| one.place.is_some()));
-        let in_url = knows_all && self.rng.bool();
-        let path = if in_url { self.path() } else { "/stream?seq=1".to_owned() };
-        stream.write_all(upgrade_request(&path, "").as_bytes()).await.unwrap();
+        let in_url = match self.speech {
+            Speech::Envelope => knows_all && self.rng.bool(),
+            Speech::Verbatim => true,
+            Speech::Framed => false,
+        };
+        let mut is_open = self.speech == Speech::Framed;
+        let first = if is_open {
+            self.followed.iter_mut().for_each(|one| one.alias = None);
+            self.subscription()
+        } else {
+            let path = if in_url { self.path() } else { "/stream?seq=1".to_owned() };
+            upgrade_request(&path, "").into_bytes()
+        };
+        stream.write_all(&first).await.unwrap();
         let mut unread = Vec::with_capacity(READ_BYTES);
         let mut left = cut.map_or(usize::MAX, |cut| cut.bytes);
-        let mut is_upgraded = false;
         while !self.followed.iter().all(&has_all) {
             let mut room = (&mut unread).limit(left.min(READ_BYTES));
             let read = stream.read_buf(&mut room);
@@ -262,17 +347,17 @@ impl Client {
                 Ok(end) => panic!("the server ended it: {end:?}"),
                 Err(_) => break,
             }
-            if !is_upgraded && let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
+            if !is_open && let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 assert!(unread.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&unread));
                 unread.drain(..end + 4);
-                is_upgraded = true;
+                is_open = true;
                 if in_url {
                     self.tally.recovered += self.followed.len() as u64;
                 } else {
-                    stream.write_all(&frame(FIN | TEXT, self.subscription().as_bytes())).await.unwrap();
+                    stream.write_all(&self.subscription()).await.unwrap();
                 }
             }
-            if is_upgraded {
+            if is_open {
                 self.take_frames(&mut unread);
             }
         }
@@ -284,11 +369,15 @@ impl Client {
         let names = self.followed.iter().map(|one| self.feed.topics[one.topic].as_str());
         let places = self.followed.iter().filter_map(|one| one.place.as_ref());
         let places: Vec<_> = places.map(|(epoch, seq)| format!("{epoch}:{seq}")).collect();
-        format!("/stream?seq=1&streams={}&since={}", names.collect::<Vec<_>>().join("/"), places.join(","))
+        let (names, places) = (names.collect::<Vec<_>>().join("/"), places.join(","));
+        match self.speech {
+            Speech::Verbatim => format!("/ws/{names}?since={places}"),
+            _ => format!("/stream?seq=1&streams={names}&since={places}"),
+        }
     }
 
     /// The same as an operation; what has no place yet begins with what is live.
-    fn subscription(&self) -> String {
+    fn subscription(&self) -> Vec<u8> {
         let arg = |one: &Followed| match &one.place {
             None => json!(self.feed.topics[one.topic]),
             Some((epoch, seq)) => {
@@ -296,28 +385,44 @@ impl Client {
             }
         };
         let args: Vec<_> = self.followed.iter().map(arg).collect();
-        json!({"op": "subscribe", "args": args}).to_string()
+        self.speech.operation(&json!({"op": "subscribe", "args": args}).to_string())
     }
 
     /// Takes every whole frame off the front: an event, or the next message of a topic, byte for byte.
     fn take_frames(&mut self, unread: &mut Vec<u8>) {
         let mut at = 0;
-        while let Some((start, end)) = bounds(&unread[at..]) {
-            let (frame, text) = (&unread[at..at + end], &unread[at + start..at + end]);
+        while let Some((start, end)) = self.speech.bounds(&unread[at..]) {
+            let (frame, body) = (&unread[at..at + end], &unread[at + start..at + end]);
             at += end;
-            let Some(rest) = text.strip_prefix(br#"{"stream":""#) else {
-                assert_eq!(frame[0], FIN | TEXT, "no frame of ours: {frame:?}");
-                self.told(&serde_json::from_slice(text).unwrap());
+            if self.speech == Speech::Framed && body == b"H" {
                 continue;
+            }
+            if let Some(event) = self.speech.event(body) {
+                assert!(
+                    self.speech == Speech::Framed || frame[0] == FIN | TEXT,
+                    "no frame of ours: {frame:?}"
+                );
+                self.told(&event);
+                continue;
+            }
+            let one = match self.speech {
+                Speech::Envelope => {
+                    let name = body[br#"{"stream":""#.len()..].split(|byte| *byte == b'"').next().unwrap();
+                    one_of(&mut self.followed, &self.feed, str::from_utf8(name).unwrap())
+                }
+                Speech::Verbatim => &mut self.followed[0],
+                Speech::Framed => {
+                    let alias = Some(u32::from_be_bytes(body[1..5].try_into().unwrap()));
+                    let one = self.followed.iter_mut().find(|one| one.alias == alias);
+                    one.unwrap_or_else(|| panic!("{alias:?} has no name"))
+                }
             };
-            let name =
-                rest.split(|byte| *byte == b'"').next().and_then(|name| str::from_utf8(name).ok()).unwrap();
-            let one = one_of(&mut self.followed, &self.feed, name);
-            let (_, seq) = one.place.as_mut().unwrap_or_else(|| panic!("{name} before its ack"));
-            *seq += 1;
-            let expected = self.feed.frame(one.topic, *seq);
+            let seq = one.place.as_ref().expect("an ack before its messages").1 + 1;
+            let expected = self.feed.frame(one, seq, self.speech);
             let both = || [&expected[..], frame].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let name = &self.feed.topics[one.topic];
             assert!(frame == expected, "message {seq} of {name} is to be, and is: {:#?}", both());
+            one.place.as_mut().unwrap().1 = seq;
             self.tally.messages += 1;
         }
         unread.drain(..at);
@@ -332,6 +437,7 @@ impl Client {
                     let name = granted["topic"].as_str().unwrap();
                     let one = one_of(&mut self.followed, &self.feed, name);
                     let is_recovered = granted["recovered"] == true;
+                    one.alias = granted["alias"].as_u64().map(|alias| alias as u32);
                     if one.place.is_some() {
                         self.tally.recovered += u64::from(is_recovered);
                         self.tally.not_recovered += u64::from(!is_recovered);
@@ -366,22 +472,11 @@ fn one_of<'a>(followed: &'a mut [Followed], feed: &Feed, name: &str) -> &'a mut 
     one.unwrap_or_else(|| panic!("{name} was not asked for"))
 }
 
-/// Where the payload of the first frame begins and ends, once all of it is there.
-fn bounds(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (start, len) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize),
-        len => (2, usize::from(len)),
-    };
-    (bytes.len() >= start + len).then_some((start, start + len))
-}
-
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_stream_cut_and_resumed_at_random_is_the_same_stream() {
+async fn every_stream_cut_and_resumed_at_random_is_the_same_stream(wire: Wire) {
     let count = setting("STENTOR_CLIENTS", 100);
     let length = Duration::from_secs(setting("STENTOR_SECS", 3));
     // Both ends of every connection are in this process.
@@ -394,7 +489,7 @@ async fn every_stream_cut_and_resumed_at_random_is_the_same_stream() {
     let (tell, counts) = watch::channel(None);
     let mut clients = JoinSet::new();
     for number in 0..count {
-        let client = Client::new(number, feed.clone(), server.websocket);
+        let client = Client::new(number, feed.clone(), &server, wire).await;
         clients.spawn(client.run(counts.clone()));
     }
     let published = feed.go_on(&publisher, length).await;
@@ -404,8 +499,10 @@ async fn every_stream_cut_and_resumed_at_random_is_the_same_stream() {
     while let Some(ended) = clients.join_next().await {
         tally += ended.unwrap();
     }
-    println!("{count} clients, {} topics, {total} published in {length:?}: {tally:?}", feed.topics.len());
-    assert!(tally.cuts > count as u64, "hardly any of them were cut");
+    println!(
+        "{wire:?}: {count} clients, {} topics, {total} published in {length:?}: {tally:?}",
+        feed.topics.len()
+    );
     assert!(tally.recovered >= 999 * tally.not_recovered && tally.recovered > 0);
 
     // What the server says of it is the same: it knows also of the answers that were cut off on their way.
@@ -420,4 +517,9 @@ async fn every_stream_cut_and_resumed_at_random_is_the_same_stream() {
         accounted += server.metric(&format!("stentor_{end}"), &[]).await;
     }
     assert_eq!(server.metric("stentor_routed_total", &[]).await, accounted);
+    assert!(server.metric("stentor_replayed_total", &[]).await > 0.0);
+}
+
+matrix! {
+    streams: every_stream_cut_and_resumed_at_random_is_the_same_stream;
 }
