@@ -4,8 +4,9 @@ use crate::config::Rule;
 use crate::error::StartError;
 use crate::protocol::pattern::Subject;
 use crate::shard::groups::Group;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
+use std::iter::once;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// Connections that may be waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
@@ -40,9 +41,12 @@ pub(crate) fn bind_datagrams(address: SocketAddr, shards: usize) -> Result<Vec<U
         Ok(socket.into())
     };
     let bound = || -> io::Result<Vec<UdpSocket>> {
-        // Sockets that share an address share it with any other process that would: who is there first is asked first.
-        let address = socket(address, false)?.local_addr()?;
-        (0..shards).map(|_| socket(address, true)).collect()
+        // Sockets that share an address share it with any other process that would, so the first is bound alone. It is
+        // not let go: where the system chose the port, somebody else would be given it before the next is bound.
+        let first = socket(address, false)?;
+        SockRef::from(&first).set_reuse_port(true)?;
+        let address = first.local_addr()?;
+        once(Ok(first)).chain((1..shards).map(|_| socket(address, true))).collect()
     };
     bound().map_err(|source| StartError::Bind { address, source })
 }
@@ -79,4 +83,26 @@ pub(crate) fn open_groups(rules: &[Rule]) -> Result<Vec<Group>, StartError> {
         Some(bound.map(|socket| Group { socket, address: multicast.group, subject }))
     };
     rules.iter().filter_map(open).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn datagrams_come_to_all_sockets_of_an_address_and_nobody_else_has_it() {
+        let sockets = bind_datagrams(ANY, 2).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(bind_datagrams(address, 2).is_err(), "it is taken");
+        let clients: Vec<_> = (0..64).map(|_| UdpSocket::bind(ANY).unwrap()).collect();
+        clients.iter().for_each(|client| assert_eq!(client.send_to(b"1", address).unwrap(), 1));
+        for socket in &sockets {
+            socket.set_nonblocking(false).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 1);
+        }
+    }
 }
