@@ -1,8 +1,8 @@
 //! Proves: whoever is cut off, however often and wherever in the stream, and comes back with the last message it had
 //! whole, ends with the very bytes of one that never was.
 //! Method: a feed is published by its own timestamps; each client takes some of its topics, drops its socket at random
-//! bytes and moments (some with a reset), and resumes. Every frame is held, as it comes, against what was published,
-//! framed anew for its wire. `STENTOR_RECORDING` plays a recording in a loop in place of the made-up feed; `STENTOR_CLIENTS` and
+//! bytes and moments (some with a reset), and resumes. Every frame is held, as it comes, against what was published, framed
+//! anew for its wire. `STENTOR_RECORDING` plays a recording in a loop in place of the made-up feed; `STENTOR_CLIENTS` and
 //! `STENTOR_SECS` say how many clients and how long.
 
 // A failed step is a failed test, and the feed is published by the clock.
@@ -61,14 +61,6 @@ impl Speech {
             (_, len) => (2, usize::from(len)),
         };
         (bytes.len() >= start + len).then_some((start, start + len))
-    }
-
-    /// An operation on its way to the server.
-    fn operation(self, text: &str) -> Vec<u8> {
-        match self {
-            Self::Framed => tcp::frame(b'J', text.as_bytes()),
-            _ => frame(FIN | TEXT, text.as_bytes()),
-        }
     }
 
     /// What the server says, if this is not a message.
@@ -159,17 +151,13 @@ impl Feed {
         }))
     }
 
-    fn text(&self, topic: usize, seq: u64) -> &str {
-        let of_topic = &self.of_topic[topic];
-        &self.items[of_topic[(seq - 1) as usize % of_topic.len()]].text
-    }
-
     /// The frame that everybody who follows the topic is to get of its message `seq`.
     fn frame(&self, one: &Followed, seq: u64, speech: Speech) -> Vec<u8> {
-        let (topic, text) = (&self.topics[one.topic], self.text(one.topic, seq));
+        let (topic, of_topic) = (&self.topics[one.topic], &self.of_topic[one.topic]);
+        let text = &self.items[of_topic[(seq - 1) as usize % of_topic.len()]].text;
         let payload = match speech {
             Speech::Envelope => format!(r#"{{"stream":"{topic}","seq":{seq},"data":{text}}}"#),
-            Speech::Verbatim => text.to_owned(),
+            Speech::Verbatim => text.clone(),
             Speech::Framed => {
                 let alias = one.alias.unwrap_or_else(|| panic!("{topic} has no alias yet"));
                 let body = [&alias.to_be_bytes()[..], &seq.to_be_bytes(), text.as_bytes()].concat();
@@ -385,7 +373,11 @@ impl Client {
             }
         };
         let args: Vec<_> = self.followed.iter().map(arg).collect();
-        self.speech.operation(&json!({"op": "subscribe", "args": args}).to_string())
+        let operation = json!({"op": "subscribe", "args": args}).to_string();
+        match self.speech {
+            Speech::Framed => tcp::frame(b'J', operation.as_bytes()),
+            _ => frame(FIN | TEXT, operation.as_bytes()),
+        }
     }
 
     /// Takes every whole frame off the front: an event, or the next message of a topic, byte for byte.
@@ -395,6 +387,7 @@ impl Client {
             let (frame, body) = (&unread[at..at + end], &unread[at + start..at + end]);
             at += end;
             if self.speech == Speech::Framed && body == b"H" {
+                // A sign of life.
                 continue;
             }
             if let Some(event) = self.speech.event(body) {

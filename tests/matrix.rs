@@ -1,7 +1,7 @@
 //! Proves: what a client may rely on holds on every wire. Each behaviour is described once and played on all that have it.
 //! Method: a server in this process and clients whose messages are told alike; the lists at the end say what runs where, as
-//! they do in `operations.rs`, `wildcards.rs`, `resume.rs`, `classes.rs`, `slow_consumer.rs`, `system.rs`, `operator.rs` and
-//! `bad_input.rs`. What needs that nothing is lost, or a socket that fills, has no datagrams. Of WebSocket only are
+//! they do in `operations.rs`, `wildcards.rs`, `resume.rs`, `cuts.rs`, `classes.rs`, `slow_consumer.rs`, `storm.rs`,
+//! `system.rs`, `operator.rs` and `bad_input.rs`; all wires at once are in `shutdown.rs` and `lives.rs`. What needs that nothing is lost, or a socket that fills, has no datagrams. Of WebSocket only are
 //! paths and their identities (`endpoints.rs`, `identity.rs`), the envelope, and RFC 6455's frames.
 
 // A failed step is a failed test, and tests time what they wait for.
