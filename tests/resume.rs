@@ -168,8 +168,7 @@ async fn expect_numbers(client: &mut AnyClient, first: u64, count: u64) {
 /// left out is a gap before the next, another epoch begins anew; who resumes across all that is told the same.
 async fn publishers_may_number_what_they_publish(wire: Wire) {
     let server = TestServer::start();
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     let publish = async |query: &str, data: &str| {
         let answer = server.post(&format!("/publish/t?{query}"), None, data.to_owned()).await;
         (answer.status, answer.json())
@@ -268,16 +267,14 @@ async fn a_snapshot_is_the_newest_image_and_all_after_it(wire: Wire) {
     let first = json!({"op": "publish", "topic": "t", "id": 1, "image": true, "data": "book 1"});
     assert_eq!(publisher.ask(first).await["ok"][0]["seq"], 1);
     server.publish("t", "+1").await;
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     client.expect(&[image(1, "book 1")]).await;
     assert!(matches!(client.next("what followed").await, Came::Message { seq: 2, .. }));
     assert_eq!(client.bytes, b"+1");
 
     assert_eq!(server.post("/publish/t?image=1", None, "\"book 2\"").await.status, 200);
     server.publish("t", "-2").await;
-    let mut client = AnyClient::connect(&server, wire).await;
-    client.subscribe(&["t"]).await;
+    let mut client = AnyClient::on(&server, wire, &["t"]).await;
     client.expect(&[image(3, "book 2")]).await;
     assert!(matches!(client.next("what followed").await, Came::Message { seq: 4, .. }));
 
@@ -333,8 +330,7 @@ async fn whoever_joins_during_a_burst_gets_every_number_once(wire: Wire) {
     let first = server.publish("t", "1").await;
     let epoch = server.epoch_of("t").await;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut reader = AnyClient::connect(&server, wire).await;
-    reader.subscribe(&["t"]).await;
+    let reader = AnyClient::on(&server, wire, &["t"]).await;
     let publishing = tokio::spawn(burst(server.publisher(), reader, first + 1, stop.clone()));
     let server = Arc::new(server);
     for _ in 0..10 {

@@ -31,9 +31,8 @@ async fn subscribers(server: &Process, count: usize) -> Vec<(Wire, AnyClient)> {
     let mut clients = Vec::with_capacity(count);
     for number in 0..count {
         let wire = WIRES[number % WIRES.len()];
-        let mut client = AnyClient::connect(server.at, wire).await;
-        client.subscribe(&[&format!("topic-{}", number % 7)]).await;
-        clients.push((wire, client));
+        let topic = format!("topic-{}", number % 7);
+        clients.push((wire, AnyClient::on(server.at, wire, &[&topic]).await));
     }
     clients
 }

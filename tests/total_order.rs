@@ -21,8 +21,7 @@ const SUBSCRIBERS: usize = 6;
 async fn everyone_sees_one_order(server: TestServer) {
     let mut subscribers = JoinSet::new();
     for wire in [Wire::WebSocket, Wire::Tcp].repeat(SUBSCRIBERS / 2) {
-        let mut client = AnyClient::connect(&server, wire).await;
-        client.subscribe(&["t"]).await;
+        let mut client = AnyClient::on(&server, wire, &["t"]).await;
         subscribers.spawn(async move {
             let mut seen = Vec::new();
             for expected in 1..=(PUBLISHERS * EACH) as u64 {
