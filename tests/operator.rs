@@ -2,6 +2,9 @@
 //! Method: a server in this process, asked with an HTTP library that we did not write, beside WebSocket clients
 //! who see the effect; what happens to a connection is tried on every wire that has it, here and in `system.rs`.
 
+// A failed step is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::any::{AnyClient, Wire, matrix, message};
