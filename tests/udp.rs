@@ -178,33 +178,6 @@ async fn heartbeats_snapshots_and_patterns_come_by_datagram() {
     .await;
 }
 
-/// Proves: there is a clear refusal where there is no seat; a panic in one lease ends that one; a shutdown is told.
-#[tokio::test]
-async fn refusals_failures_and_ends_are_told() {
-    let server = TestServer::with(|settings| {
-        (settings.limits.connections, settings.diagnostics.panic) = (2, true);
-    });
-    let mut first = UdpClient::connect(&server).await;
-    first.subscribe(&["t"]).await;
-    let mut second = UdpClient::connect(&server).await;
-    let alias = second.subscribe(&["t"]).await[0];
-    let mut third = UdpClient::connect(&server).await;
-    let refused = third.ask(json!({"op": "subscribe", "args": ["t"]})).await;
-    assert_eq!((&refused["event"], &refused["code"]), (&json!("close"), &json!(1013)), "{refused}");
-    let close = first.ask(json!({"op": "panic"})).await;
-    assert_eq!((&close["event"], &close["code"]), (&json!("close"), &json!(1011)), "{close}");
-    server.until_metric("stentor_connections", &[], 1.0).await;
-    third.subscribe(&["t"]).await;
-    server.publish("t", "1").await;
-    second.expect(alias, 1, b"1").await;
-    let down = tokio::spawn(server.shutdown());
-    let notice = second.next_json("the notice").await;
-    assert_eq!((&notice["event"], &notice["code"]), (&json!("notice"), &json!("shutdown")), "{notice}");
-    let close = second.next_json("the close").await;
-    assert_eq!((&close["event"], &close["code"]), (&json!("close"), &json!(1012)), "{close}");
-    down.await.unwrap();
-}
-
 /// Passes datagrams on in both directions, and loses so many per cent of those that carry a message.
 async fn lossy_relay(server: SocketAddr, percent: u8, seed: u64) -> SocketAddr {
     let outside = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
