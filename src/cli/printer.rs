@@ -9,8 +9,6 @@ use stentor::PayloadKind;
 use stentor::client::Message;
 use tokio::sync::{mpsc, oneshot};
 
-/// What JSON may have around a value.
-const WHITE: [char; 4] = [' ', '\t', '\r', '\n'];
 /// Batches the printing thread may be behind. When they are used up we stop reading the socket, and the server sees a slow consumer.
 const BATCHES: usize = 16;
 
@@ -28,33 +26,37 @@ pub(super) enum Mode {
 impl Mode {
     pub(super) fn print(self, out: &mut Vec<u8>, t: Duration, message: &Message) {
         let Message { topic, seq, payload, is_snapshot } = message;
-        let text = String::from_utf8_lossy(payload.bytes());
+        let bytes = payload.bytes();
+        let text = || String::from_utf8_lossy(bytes);
         // Writing to a vector cannot fail.
         let _ = match self {
             Self::Json => {
-                let (t, snap) = (t.as_secs_f64(), if *is_snapshot { ",\"snap\":true" } else { "" });
-                let _ =
-                    write!(out, "{{\"t\":{t:.6},\"topic\":{},\"seq\":{seq}{snap},", quoted(topic.as_str()));
-                let _ = match payload.kind() {
+                let _ = write!(out, "{{\"t\":{}.{:06},\"topic\":", t.as_secs(), t.subsec_micros());
+                put_quoted(out, topic.as_str());
+                let snap = if *is_snapshot { ",\"snap\":true" } else { "" };
+                let _ = write!(out, ",\"seq\":{seq}{snap},");
+                match payload.kind() {
                     PayloadKind::Json => {
                         out.extend_from_slice(b"\"data\":");
-                        one_line(out, text.trim_matches(WHITE));
-                        Ok(())
+                        one_line(out, bytes.trim_ascii());
                     }
-                    PayloadKind::Text => write!(out, "\"text\":{}", quoted(&text)),
+                    PayloadKind::Text => {
+                        out.extend_from_slice(b"\"text\":");
+                        put_quoted(out, &text());
+                    }
                     PayloadKind::Binary => {
-                        write!(out, "\"base64\":\"{}\"", BASE64_STANDARD.encode(payload.bytes()))
+                        let _ = write!(out, "\"base64\":\"{}\"", BASE64_STANDARD.encode(bytes));
                     }
-                };
+                }
                 out.write_all(b"}")
             }
-            Self::Raw => out.write_all(payload.bytes()),
+            Self::Raw => out.write_all(bytes),
             Self::Human { colour } => {
                 let payload = match payload.kind() {
-                    PayloadKind::Json => text.trim_matches(WHITE).into(),
-                    PayloadKind::Text => text,
+                    PayloadKind::Json => String::from_utf8_lossy(bytes.trim_ascii()),
+                    PayloadKind::Text => text(),
                     PayloadKind::Binary => {
-                        format!("base64:{}", BASE64_STANDARD.encode(payload.bytes())).into()
+                        format!("base64:{}", BASE64_STANDARD.encode(bytes)).into()
                     }
                 };
                 let (topic, payload) = (printable(topic.as_str()), printable(&payload));
@@ -70,13 +72,18 @@ impl Mode {
     }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+fn put_quoted(out: &mut Vec<u8>, text: &str) {
+    // A text always serialises, and writing to a vector cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 /// JSON on one line: a newline in JSON is white space between tokens, never inside a string.
-pub(super) fn one_line(out: &mut Vec<u8>, json: &str) {
-    out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+pub(super) fn one_line(out: &mut Vec<u8>, json: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(json);
+    for byte in &mut out[start..] {
+        *byte = if matches!(*byte, b'\n' | b'\r') { b' ' } else { *byte };
+    }
 }
 
 /// Gathers lines and hands them to the printing thread.
@@ -107,7 +114,9 @@ impl Printer {
         if self.batch.is_empty() {
             return true;
         }
-        self.batches.send(std::mem::take(&mut self.batch)).await.is_ok()
+        // The next one will be about as long.
+        let next = Vec::with_capacity(self.batch.len());
+        self.batches.send(std::mem::replace(&mut self.batch, next)).await.is_ok()
     }
 
     /// Waits until everything is written. A pipe whose reader went away is a normal end.

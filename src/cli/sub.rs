@@ -124,6 +124,7 @@ async fn follow(
         }
         return ended(error);
     }
+    let mut now = Instant::now();
     let mut first = None;
     let mut left = count.unwrap_or(u64::MAX);
     loop {
@@ -136,9 +137,12 @@ async fn follow(
                 client.next().await
             }
         };
+        if printer.batch.is_empty() {
+            // What is printed together came together: no look at the clock for each.
+            now = Instant::now();
+        }
         match event {
             Ok(Event::Message(message)) => {
-                let now = Instant::now();
                 let t = now - *first.get_or_insert(now);
                 mode.print(&mut printer.batch, t, &message);
                 left -= 1;
@@ -170,7 +174,7 @@ fn record(client: &Client, event: &Event, mode: Mode, printer: &mut Printer) {
     if mode == Mode::Json
         && let Some(words) = client.words().map(str::to_owned).or_else(|| own_words(event))
     {
-        one_line(&mut printer.batch, &words);
+        one_line(&mut printer.batch, words.as_bytes());
         printer.batch.push(b'\n');
     }
 }

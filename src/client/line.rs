@@ -40,6 +40,8 @@ pub(super) struct Link {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     transport: Transport,
+    /// When anything was last heard, if only a sign of life.
+    heard_at: Instant,
     live_at: Instant,
     /// Set when nothing can be sent any more: until then the server may say why.
     broken: Option<(Instant, ClientError)>,
@@ -49,17 +51,12 @@ impl Link {
     pub(super) async fn open(setup: Arc<Setup>) -> Result<Self, ClientError> {
         let purpose = Purpose::Session { identity: setup.identity.as_deref() };
         let (sender, receiver) = wire::open_at(&setup.address, purpose).await?;
-        let transport = setup.address.transport;
-        Ok(Self {
-            sender,
-            receiver,
-            transport,
-            live_at: Instant::now() + live_every(transport),
-            broken: None,
-        })
+        let (transport, heard_at) = (setup.address.transport, Instant::now());
+        let live_at = heard_at + live_every(transport);
+        Ok(Self { sender, receiver, transport, heard_at, live_at, broken: None })
     }
 
-    /// What comes next: something heard, or nothing, when everything is sent or `deadline` has come.
+    /// What comes next: something heard, or nothing, when there was a sign of life, everything is sent or `deadline` has come.
     pub(super) async fn next(
         &mut self,
         deadline: Option<Instant>,
@@ -83,7 +80,10 @@ impl Link {
                 }
                 Ok(None)
             }
-            heard = self.receiver.next() => heard.map(Some),
+            heard = self.receiver.sign() => {
+                self.heard_at = Instant::now();
+                heard
+            }
             () = tokio::time::sleep_until(until) => {
                 let now = Instant::now();
                 match self.broken.take() {
@@ -105,7 +105,7 @@ impl Link {
             Transport::Udp => Duration::from_secs(1 << 30),
             Transport::WebSocket | Transport::Tcp => SILENCE_MAX,
         };
-        self.receiver.heard_at() + longest
+        self.heard_at + longest
     }
 }
 

@@ -314,19 +314,15 @@ impl Client {
             }
             heard = link.next(deadline, is_subscribed) => heard,
         };
-        let mut heard = match heard {
-            Ok(None) => return Ok(()),
-            Ok(Some(heard)) => Some(Ok(heard)),
-            Err(error) => Some(Err(error)),
-        };
+        let mut heard = Some(heard);
         let mut room = AT_ONCE;
         while let Some(one) = heard {
-            if let Err(error) = one.and_then(|heard| self.session.hear(heard)) {
+            if let Err(error) = one.and_then(|heard| heard.map_or(Ok(()), |heard| self.session.hear(heard))) {
                 return self.lose(error);
             }
             room -= 1;
             // What is at hand needs no look at the clock.
-            heard = if room > 0 { link.receiver.next().now_or_never() } else { None };
+            heard = if room > 0 { link.receiver.sign().now_or_never() } else { None };
         }
         if self.session.is_served() {
             self.backoff.reset();

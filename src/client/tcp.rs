@@ -16,7 +16,6 @@ use bytes::{Buf as _, BytesMut};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 /// Leaves a topic that nobody can have joined: an operation that goes the way of what is published.
 const LAST: &str = r#"{"op":"unsubscribe","id":"last","args":["$last"]}"#;
@@ -29,7 +28,7 @@ pub(super) async fn open(address: &Address) -> Result<(Sender, Receiver), Client
     // Not split by the library, whose sending half would end the connection when it goes: an answer may be owed.
     let stream = Arc::new(wire::connect(address).await?);
     let sender = Sender { stream: Arc::clone(&stream), gathered: BytesMut::new() };
-    Ok((sender, Receiver { stream, bytes: BytesMut::new(), heard_at: Instant::now() }))
+    Ok((sender, Receiver { stream, bytes: BytesMut::new() }))
 }
 
 /// The half that sends.
@@ -96,22 +95,24 @@ impl Sender {
 pub(super) struct Receiver {
     stream: Arc<TcpStream>,
     bytes: BytesMut,
-    pub(super) heard_at: Instant,
 }
 
 impl Receiver {
-    pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
+    /// Nothing also for a part of a frame.
+    pub(super) async fn next(&mut self) -> Result<Option<Heard>, ClientError> {
+        let mut has_read = false;
         loop {
             match frames::take(&mut self.bytes, MESSAGE_BYTES_MAX).map_err(ClientError::Lost)? {
                 Some(Frame::Data { alias, seq, payload, is_snapshot }) => {
-                    return Ok(Heard::Data { alias, seq, payload, is_snapshot });
+                    return Ok(Some(Heard::Data { alias, seq, payload, is_snapshot }));
                 }
                 Some(Frame::Json(json)) => {
                     let text = Text::from_bytes(json);
                     let text = text.ok_or_else(|| ClientError::Lost("JSON that is not UTF-8".to_owned()))?;
-                    return Ok(understood(text));
+                    return Ok(Some(understood(text)));
                 }
-                Some(Frame::Life) => {}
+                Some(Frame::Life) => return Ok(None),
+                None if has_read => return Ok(None),
                 None => {
                     // A server that is always ahead must not keep this thread from its other tasks.
                     tokio::task::coop::consume_budget().await;
@@ -119,7 +120,7 @@ impl Receiver {
                     let lost = |error: io::Error| ClientError::Lost(error.to_string());
                     match self.stream.try_read_buf(&mut self.bytes) {
                         Ok(0) => return Err(ClientError::ended()),
-                        Ok(_) => self.heard_at = Instant::now(),
+                        Ok(_) => has_read = true,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             self.stream.readable().await.map_err(lost)?;
                         }

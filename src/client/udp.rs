@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// Bytes of a hello, of which less is not answered.
 const HELLO_BYTES: usize = 128;
@@ -54,7 +54,7 @@ pub(super) async fn open(address: &Address) -> Result<(Sender, Receiver), Client
     let socket = Arc::new(socket);
     let (close, closing) = oneshot::channel();
     let buffer = vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice();
-    let receiver = Receiver { socket: Arc::clone(&socket), buffer, closing, heard_at: Instant::now() };
+    let receiver = Receiver { socket: Arc::clone(&socket), buffer, closing };
     Ok((Sender { socket, cookie, gathered: VecDeque::new(), close: Some(close) }, receiver))
 }
 
@@ -161,34 +161,26 @@ pub(super) struct Receiver {
     socket: Arc<UdpSocket>,
     buffer: Box<[u8]>,
     closing: oneshot::Receiver<()>,
-    pub(super) heard_at: Instant,
 }
 
 impl Receiver {
     /// What is no frame is as good as lost.
-    pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
-        loop {
-            let length = tokio::select! {
-                biased;
-                received = self.socket.recv(&mut self.buffer) => {
-                    received.map_err(|error| ClientError::Lost(error.to_string()))?
-                }
-                Ok(()) = &mut self.closing, if !self.closing.is_terminated() => {
-                    return Ok(Heard::Closed(Closed { code: 1000, reason: String::new() }));
-                }
-            };
-            self.heard_at = Instant::now();
-            match frames::read(Bytes::copy_from_slice(&self.buffer[..length])) {
-                Ok(Frame::Data { alias, seq, payload, is_snapshot }) => {
-                    return Ok(Heard::Data { alias, seq, payload, is_snapshot });
-                }
-                Ok(Frame::Json(json)) => {
-                    if let Some(text) = Text::from_bytes(json) {
-                        return Ok(understood(text));
-                    }
-                }
-                Ok(Frame::Life) | Err(_) => {}
+    pub(super) async fn next(&mut self) -> Result<Option<Heard>, ClientError> {
+        let length = tokio::select! {
+            biased;
+            received = self.socket.recv(&mut self.buffer) => {
+                received.map_err(|error| ClientError::Lost(error.to_string()))?
             }
-        }
+            Ok(()) = &mut self.closing, if !self.closing.is_terminated() => {
+                return Ok(Some(Heard::Closed(Closed { code: 1000, reason: String::new() })));
+            }
+        };
+        Ok(match frames::read(Bytes::copy_from_slice(&self.buffer[..length])) {
+            Ok(Frame::Data { alias, seq, payload, is_snapshot }) => {
+                Some(Heard::Data { alias, seq, payload, is_snapshot })
+            }
+            Ok(Frame::Json(json)) => Text::from_bytes(json).map(understood),
+            Ok(Frame::Life) | Err(_) => None,
+        })
     }
 }

@@ -12,7 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -31,7 +31,7 @@ pub(super) async fn open(address: &Address, purpose: Purpose<'_>) -> Result<(Sen
             let (sink, stream) = socket.split();
             let is_raw = matches!(purpose, Purpose::PublishTo { .. });
             let sender = Sender { sink, is_raw, gathered: VecDeque::new(), is_flushed: true };
-            Ok((sender, Receiver { stream, closed: None, heard_at: Instant::now() }))
+            Ok((sender, Receiver { stream, closed: None }))
         }
         Ok(Err(Error::Http(response))) => {
             let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
@@ -103,23 +103,20 @@ pub(super) struct Receiver {
     stream: SplitStream<WebSocketStream<TcpStream>>,
     /// The server's close, from when it was read until our answer to it is out.
     closed: Option<Closed>,
-    pub(super) heard_at: Instant,
 }
 
 impl Receiver {
     /// Pings are answered underneath. None of the paths that are opened sends binary messages.
-    pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
-        while self.closed.is_none() {
-            let next = self.stream.next().await;
-            self.heard_at = Instant::now();
-            match next {
-                Some(Ok(Message::Text(text))) => return Ok(Heard::Text(Text(text))),
+    pub(super) async fn next(&mut self) -> Result<Option<Heard>, ClientError> {
+        if self.closed.is_none() {
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(Some(Heard::Text(Text(text)))),
                 Some(Ok(Message::Close(frame))) => {
                     let (code, reason) =
                         frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
                     self.closed = Some(Closed { code, reason });
                 }
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => return Ok(None),
                 Some(Err(error)) => return Err(lost(&error)),
                 None => return Err(ClientError::ended()),
             }
@@ -127,7 +124,7 @@ impl Receiver {
         // Reading on sends our answer, and ends when the server hangs up.
         let _ = timeout(EXPLANATION_WAIT, async { while self.stream.next().await.is_some() {} }).await;
         let closed = self.closed.take().unwrap_or(Closed { code: 1005, reason: String::new() });
-        Ok(Heard::Closed(closed))
+        Ok(Some(Heard::Closed(closed)))
     }
 }
 

@@ -22,7 +22,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// How long connecting, and then the handshake, may take.
@@ -299,19 +299,19 @@ impl Receiver {
     /// # Errors
     /// The connection ended without a close.
     pub async fn next(&mut self) -> Result<Heard, ClientError> {
+        loop {
+            if let Some(heard) = self.sign().await? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// The next sign of life: something the server says, or nothing else.
+    pub(super) async fn sign(&mut self) -> Result<Option<Heard>, ClientError> {
         match &mut self.0 {
             ReceiverKind::WebSocket(receiver) => receiver.next().await,
             ReceiverKind::Tcp(receiver) => receiver.next().await,
             ReceiverKind::Udp(receiver) => receiver.next().await,
-        }
-    }
-
-    /// When anything was last heard, if only a sign of life.
-    pub(super) fn heard_at(&self) -> Instant {
-        match &self.0 {
-            ReceiverKind::WebSocket(receiver) => receiver.heard_at,
-            ReceiverKind::Tcp(receiver) => receiver.heard_at,
-            ReceiverKind::Udp(receiver) => receiver.heard_at,
         }
     }
 }
