@@ -55,9 +55,7 @@ impl Mode {
                 let payload = match payload.kind() {
                     PayloadKind::Json => String::from_utf8_lossy(bytes.trim_ascii()),
                     PayloadKind::Text => text(),
-                    PayloadKind::Binary => {
-                        format!("base64:{}", BASE64_STANDARD.encode(bytes)).into()
-                    }
+                    PayloadKind::Binary => format!("base64:{}", BASE64_STANDARD.encode(bytes)).into(),
                 };
                 let (topic, payload) = (printable(topic.as_str()), printable(&payload));
                 let snap = if *is_snapshot { " snap" } else { "" };

@@ -4,8 +4,7 @@ use crate::message::Payload;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 
 /// A message out of its envelope.
@@ -18,62 +17,53 @@ pub(super) struct Envelope<'a> {
     pub(super) payload: Payload,
 }
 
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    snap: bool,
-    // `null` is a payload like any other, so presence is what counts.
-    #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    base64: Option<&'a RawValue>,
-}
-
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// Takes a message out of `text`, which `owner` holds; nothing if it is an answer or an event.
+/// Takes a message out of `text`, which `owner` holds; nothing if it is an answer or an event. The server adds no white
+/// space of its own.
 pub(super) fn open<'a>(owner: &Bytes, text: &'a str) -> Option<Envelope<'a>> {
-    let line = serde_json::from_str::<Line<'_>>(text).ok()?;
-    let payload = match (line.data, line.text, line.base64) {
-        (Some(data), ..) => Payload::parsed_json(owner.slice_ref(verbatim(text, data.get()).as_bytes())),
-        (None, Some(text), _) => Payload::text(unquoted(text)),
-        (None, None, Some(base64)) => {
-            let text = unquoted(base64);
-            match BASE64_STANDARD.decode(text.as_bytes()) {
-                Ok(bytes) => Payload::binary(bytes),
-                Err(_) => Payload::text(text),
+    let (mut topic, mut seq, mut is_snapshot, mut payload) = (None, 0, false, None);
+    let mut members = text.strip_prefix('{')?;
+    while !members.is_empty() {
+        let (key, rest) = members.strip_prefix('"')?.split_once('"')?;
+        let rest = rest.strip_prefix(':')?;
+        let is_payload = matches!(key, "data" | "text" | "base64");
+        let (value, rest) = if is_payload { last_value(rest) } else { None }.or_else(|| first_value(rest))?;
+        match key {
+            "stream" => topic = Some(unquoted(value)?),
+            "seq" => seq = value.parse().ok()?,
+            "snap" => is_snapshot = value == "true",
+            "data" => payload = Some(Payload::parsed_json(owner.slice_ref(value.as_bytes()))),
+            "text" => payload = Some(Payload::text(unquoted(value)?)),
+            "base64" => {
+                let text = unquoted(value)?;
+                let bytes = BASE64_STANDARD.decode(text.as_bytes());
+                payload = Some(bytes.map_or_else(|_| Payload::text(text), Payload::binary));
             }
+            _ => {}
         }
-        (None, None, None) => return None,
-    };
-    Some(Envelope { topic: unquoted(line.stream?), seq: line.seq, is_snapshot: line.snap, payload })
+        members = rest.strip_prefix([',', '}'])?;
+    }
+    Some(Envelope { topic: topic?, seq, is_snapshot, payload: payload? })
 }
 
-/// `data` with the white space around it, which the publisher sent too (a file's last newline) and a JSON reader leaves out.
-/// The payload is the last member of `envelope`, and the server adds no white space of its own.
-fn verbatim<'a>(envelope: &'a str, data: &'a str) -> &'a str {
-    let start = data.as_ptr() as usize - envelope.as_ptr() as usize;
-    let before = envelope[..start].trim_end_matches([' ', '\t', '\r', '\n']).len();
-    match envelope[start + data.len()..].trim_end_matches([' ', '\t', '\r', '\n']).strip_suffix('}') {
-        Some(after) if after.trim().is_empty() => &envelope[before..start + data.len() + after.len()],
-        _ => data,
-    }
+/// The JSON value that `members` begins with, and the rest.
+fn first_value(members: &str) -> Option<(&str, &str)> {
+    let mut values = serde_json::Deserializer::from_str(members).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    members.split_at_checked(values.byte_offset())
+}
+
+/// The same of the last member, with the white space around it, which the publisher sent too (a file's last newline).
+fn last_value(members: &str) -> Option<(&str, &str)> {
+    let value = members.strip_suffix('}')?;
+    serde_json::from_str::<IgnoredAny>(value).ok()?;
+    Some((value, "}"))
 }
 
 /// The characters of a JSON string; borrowed unless something in it is escaped.
-fn unquoted(string: &RawValue) -> Cow<'_, str> {
-    let inner = string.get().strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
-    match inner {
-        Some(inner) if !inner.contains('\\') => inner.into(),
-        _ => serde_json::from_str::<String>(string.get()).map_or_else(|_| string.get().into(), Cow::Owned),
+fn unquoted(string: &str) -> Option<Cow<'_, str>> {
+    match string.strip_prefix('"')?.split_once(['"', '\\']) {
+        Some((inner, "")) if string.ends_with('"') => Some(inner.into()),
+        _ => serde_json::from_str::<String>(string).ok().map(Cow::Owned),
     }
 }
 

@@ -23,6 +23,13 @@ struct Known {
     beat: (u64, u64),
 }
 
+impl Known {
+    /// It may go back: what a snapshot begins with is replayed from there.
+    fn advance(&mut self, seq: u64) {
+        (self.seq, self.is_sure) = (seq, true);
+    }
+}
+
 /// What a heartbeat is to what came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beat {
@@ -38,7 +45,7 @@ pub(super) enum Beat {
 /// What numbers are to what came before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// They follow.
+    /// They follow, and the place is theirs now.
     Next,
     /// They came already.
     Old,
@@ -150,27 +157,29 @@ impl Places {
         }
     }
 
-    /// What a number, or several that are told of in one, are to what came before. Nothing is taken down yet.
-    pub(super) fn arrival(&self, topic: &TopicName, from: u64, to: u64, is_lossy: bool) -> Arrival {
-        match self.topics.get(topic) {
+    /// What a number, or several that are told of in one, are to what came before. Only what follows is taken down.
+    pub(super) fn arrival(&mut self, topic: &TopicName, from: u64, to: u64, is_lossy: bool) -> Arrival {
+        match self.topics.get_mut(topic) {
             None if self.was_lost && from > 1 => Arrival::Behind(1, from - 1),
-            None => Arrival::Next,
+            None => {
+                self.set(topic.clone(), None, to);
+                Arrival::Next
+            }
             Some(known) if to <= known.seq => Arrival::Old,
             Some(known) if from > known.seq.saturating_add(1) && (is_lossy || !known.is_sure) => {
                 Arrival::Behind(known.seq.saturating_add(1), from - 1)
             }
-            Some(_) => Arrival::Next,
+            Some(known) => {
+                known.advance(to);
+                Arrival::Next
+            }
         }
     }
 
     /// The message was handed on, or what was told of is known.
     pub(super) fn advance(&mut self, topic: &TopicName, seq: u64) {
         match self.topics.get_mut(topic) {
-            Some(known) => {
-                // It may go back: what a snapshot begins with is replayed from there.
-                known.seq = seq;
-                known.is_sure = true;
-            }
+            Some(known) => known.advance(seq),
             None => self.set(topic.clone(), None, seq),
         }
     }
@@ -236,7 +245,6 @@ mod tests {
         places.granted(&granted("e", 7, None), None);
         assert_eq!(places.of("t").unwrap().to_string(), "e:7");
         assert_eq!(places.arrival(&topic(), 8, 8, false), Arrival::Next);
-        places.advance(&topic(), 8);
         places.lost();
         // Everything since then follows, so the head of now is not where we are.
         places.granted(&granted("e", 100, Some(true)), None);
@@ -253,10 +261,10 @@ mod tests {
     fn a_jump_counts_where_datagrams_are_lost_or_nothing_was_said_of_how_it_goes_on() {
         let mut places = Places::default();
         places.granted(&granted("e", 7, None), None);
-        assert_eq!(places.arrival(&topic(), 10, 10, false), Arrival::Next, "conflated");
         assert_eq!(places.arrival(&topic(), 10, 10, true), Arrival::Behind(8, 9));
+        assert_eq!(places.arrival(&topic(), 10, 10, false), Arrival::Next, "conflated");
         places.lost();
-        assert_eq!(places.arrival(&topic(), 10, 10, false), Arrival::Behind(8, 9));
+        assert_eq!(places.arrival(&topic(), 13, 13, false), Arrival::Behind(11, 12));
         let other = TopicName::try_from("born.meanwhile").unwrap();
         assert_eq!(places.arrival(&other, 4, 4, false), Arrival::Behind(1, 3));
     }

@@ -115,7 +115,7 @@ impl Session {
                 self.tell_gap(topic, from, to, "datagram");
             }
             Arrival::Behind(from, to) => self.tell_gap(topic, from, to, "unseen"),
-            Arrival::Next => {}
+            Arrival::Next => return self.tell(item.event, words),
         }
         self.places.advance(topic, item.to);
         self.tell(item.event, words);
