@@ -115,7 +115,7 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 
 /// `text` with control characters escaped: what a publisher wrote must neither break a line nor steer the terminal.
 pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(char::is_control) {
         return text.into();
     }
     let mut safe = String::with_capacity(text.len() + 16);

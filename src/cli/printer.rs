@@ -3,6 +3,8 @@
 use super::failure::{Failure, printable};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 use stentor::PayloadKind;
@@ -24,37 +26,46 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) fn print(self, out: &mut Vec<u8>, t: Duration, message: &Message) {
+    /// Appends a message's line. `t` is when it came, as [`seconds`] writes it.
+    pub(super) fn print(self, out: &mut Vec<u8>, t: &str, message: &Message) {
         let Message { topic, seq, payload, is_snapshot } = message;
         let bytes = payload.bytes();
-        let text = || String::from_utf8_lossy(bytes);
+        // JSON and text are UTF-8.
+        let text = || std::str::from_utf8(bytes).unwrap_or_default();
         // Writing to a vector cannot fail.
         let _ = match self {
             Self::Json => {
-                let _ = write!(out, "{{\"t\":{}.{:06},\"topic\":", t.as_secs(), t.subsec_micros());
-                put_quoted(out, topic.as_str());
-                let snap = if *is_snapshot { ",\"snap\":true" } else { "" };
-                let _ = write!(out, ",\"seq\":{seq}{snap},");
+                // By its parts: `write!` takes 8 % of what a message over WebSocket costs.
+                out.extend_from_slice(b"{\"t\":");
+                out.extend_from_slice(t.as_bytes());
+                out.extend_from_slice(b",\"topic\":");
+                put(out, topic.as_str());
+                out.extend_from_slice(b",\"seq\":");
+                put(out, seq);
+                if *is_snapshot {
+                    out.extend_from_slice(b",\"snap\":true");
+                }
                 match payload.kind() {
                     PayloadKind::Json => {
-                        out.extend_from_slice(b"\"data\":");
+                        out.extend_from_slice(b",\"data\":");
                         one_line(out, bytes.trim_ascii());
                     }
                     PayloadKind::Text => {
-                        out.extend_from_slice(b"\"text\":");
-                        put_quoted(out, &text());
+                        out.extend_from_slice(b",\"text\":");
+                        put(out, text());
                     }
                     PayloadKind::Binary => {
-                        let _ = write!(out, "\"base64\":\"{}\"", BASE64_STANDARD.encode(bytes));
+                        out.extend_from_slice(b",\"base64\":");
+                        put(out, &BASE64_STANDARD.encode(bytes));
                     }
                 }
                 out.write_all(b"}")
             }
             Self::Raw => out.write_all(bytes),
             Self::Human { colour } => {
-                let payload = match payload.kind() {
-                    PayloadKind::Json => String::from_utf8_lossy(bytes.trim_ascii()),
-                    PayloadKind::Text => text(),
+                let payload: Cow<'_, str> = match payload.kind() {
+                    PayloadKind::Json => text().trim_ascii().into(),
+                    PayloadKind::Text => text().into(),
                     PayloadKind::Binary => format!("base64:{}", BASE64_STANDARD.encode(bytes)).into(),
                 };
                 let (topic, payload) = (printable(topic.as_str()), printable(&payload));
@@ -70,9 +81,14 @@ impl Mode {
     }
 }
 
-fn put_quoted(out: &mut Vec<u8>, text: &str) {
-    // A text always serialises, and writing to a vector cannot fail.
-    let _ = serde_json::to_writer(out, text);
+fn put<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Texts and numbers always serialise, and writing to a vector cannot fail.
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// A time as recordings have it.
+pub(super) fn seconds(t: Duration) -> String {
+    format!("{}.{:06}", t.as_secs(), t.subsec_micros())
 }
 
 /// JSON on one line: a newline in JSON is white space between tokens, never inside a string.

@@ -3,7 +3,8 @@
 //! Contract:
 //! 1. Standard output holds messages only (with `--json`, the server's answers and events as well); all else goes to
 //!    standard error. A payload is taken out of its envelope byte for byte and never serialised again.
-//! 2. What has arrived is printed as soon as nothing more is at hand, and in large writes while more is.
+//! 2. What has arrived is printed as soon as nothing more is at hand, and in large writes while more is. In a recording,
+//!    what is printed together has one time.
 //! 3. Exit code 0 after Ctrl-C, after `--count`, after a close with 1000 and when the reader of the pipe goes away; 1 when
 //!    nothing was granted, when the connection ends otherwise or when the output cannot be written.
 //!
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::conversation::ServerArgs;
 use super::failure::{Failure, colour, remark};
-use super::printer::{Mode, Printer, one_line};
+use super::printer::{Mode, Printer, one_line, seconds};
 
 /// How long a command that ends waits for its last lines to be written.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
@@ -124,8 +125,7 @@ async fn follow(
         }
         return ended(error);
     }
-    let mut now = Instant::now();
-    let mut first = None;
+    let (mut first, mut t) = (None, String::new());
     let mut left = count.unwrap_or(u64::MAX);
     loop {
         let event = match client.next().now_or_never() {
@@ -138,13 +138,16 @@ async fn follow(
             }
         };
         if printer.batch.is_empty() {
-            // What is printed together came together: no look at the clock for each.
-            now = Instant::now();
+            t.clear();
         }
         match event {
             Ok(Event::Message(message)) => {
-                let t = now - *first.get_or_insert(now);
-                mode.print(&mut printer.batch, t, &message);
+                if t.is_empty() {
+                    // What is printed together came together.
+                    let now = Instant::now();
+                    t = seconds(now - *first.get_or_insert(now));
+                }
+                mode.print(&mut printer.batch, &t, &message);
                 left -= 1;
             }
             Ok(event) => {
@@ -249,7 +252,7 @@ mod tests {
     fn printed(mode: Mode) -> String {
         let mut out = Vec::new();
         for (n, message) in messages().iter().enumerate() {
-            mode.print(&mut out, Duration::from_millis(1500) * n as u32, message);
+            mode.print(&mut out, &seconds(Duration::from_millis(1500) * n as u32), message);
         }
         String::from_utf8(out).unwrap()
     }

@@ -23,8 +23,10 @@ pub(super) fn open<'a>(owner: &Bytes, text: &'a str) -> Option<Envelope<'a>> {
     let (mut topic, mut seq, mut is_snapshot, mut payload) = (None, 0, false, None);
     let mut members = text.strip_prefix('{')?;
     while !members.is_empty() {
-        let (key, rest) = members.strip_prefix('"')?.split_once('"')?;
-        let rest = rest.strip_prefix(':')?;
+        let after = members.strip_prefix('"')?;
+        // A search is not worth its beginning for so few bytes.
+        let (key, rest) = after.split_at(after.bytes().position(|byte| byte == b'"')?);
+        let rest = rest.strip_prefix("\":")?;
         let is_payload = matches!(key, "data" | "text" | "base64");
         let (value, rest) = if is_payload { last_value(rest) } else { None }.or_else(|| first_value(rest))?;
         match key {
@@ -61,8 +63,8 @@ fn last_value(members: &str) -> Option<(&str, &str)> {
 
 /// The characters of a JSON string; borrowed unless something in it is escaped.
 fn unquoted(string: &str) -> Option<Cow<'_, str>> {
-    match string.strip_prefix('"')?.split_once(['"', '\\']) {
-        Some((inner, "")) if string.ends_with('"') => Some(inner.into()),
+    match string.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
+        Some(inner) if !inner.contains('\\') => Some(inner.into()),
         _ => serde_json::from_str::<String>(string).ok().map(Cow::Owned),
     }
 }
@@ -83,6 +85,7 @@ mod tests {
                 &br#"{"p":1.10, "s":"\u00e9"}"#[..],
             ),
             (r#"{"stream":"b","seq":7,"data":null}"#, "b", PayloadKind::Json, b"null"),
+            (r#"{"data":[1],"new":{"a":[2]},"seq":7,"stream":"b"}"#, "b", PayloadKind::Json, b"[1]"),
             ("{\"stream\":\"b\",\"seq\":7,\"data\": {\n}\n}", "b", PayloadKind::Json, b" {\n}\n"),
             (r#"{"stream":"b","seq":7,"text":"two\nlines"}"#, "b", PayloadKind::Text, b"two\nlines"),
             (r#"{"stream":"b","seq":7,"base64":"aGk="}"#, "b", PayloadKind::Binary, b"hi"),
