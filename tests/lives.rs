@@ -29,8 +29,10 @@ use tokio::time::{Instant, sleep, timeout};
 const TOPICS: usize = 20;
 /// Everybody may come at once.
 const HURRIED: [&str; 4] = ["--set", "limits.handshakes_per_s=0", "--set", "drain_s=30"];
-/// Every kind of end is seen within seconds.
-const IMPATIENT: [&str; 8] = [
+/// Every kind of end is seen within seconds, and histories are full before memory is first looked at.
+const IMPATIENT: [&str; 10] = [
+    "--set",
+    "limits.history_messages=5",
     "--set",
     "limits.lease_s=3",
     "--set",
