@@ -18,14 +18,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// Bytes read at once. The library fills them with zeros before each read, however little comes.
-const READ_BYTES: usize = 32 << 10;
-
 pub(super) async fn open(address: &Address, purpose: Purpose<'_>) -> Result<(Sender, Receiver), ClientError> {
     let path = purpose.path();
     let stream = wire::connect(address).await?;
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let server = address.to_string();
