@@ -110,9 +110,14 @@ fn pub_ends_with_1_when_the_server_refuses_and_with_2_when_the_transport_cannot_
         let output = run(&[&["pub", topic, "1", "--url", url], more].concat());
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(publish(&tcp, "t", &["--class", "state", "--seq", "7"]).0, Some(0));
-    let (code, said) = publish(&tcp, "t", &["--seq", "7"]);
-    assert!(code == Some(1) && said.contains("refused 1 of 1 messages") && said.contains("stale"), "{said}");
+    for (url, topic) in [(&websocket, "a"), (&tcp, "b")] {
+        assert_eq!(publish(url, topic, &["--class", "state", "--seq", "7"]).0, Some(0));
+        let (code, said) = publish(url, topic, &["--seq", "7"]);
+        assert!(
+            code == Some(1) && said.contains("refused 1 of 1 messages") && said.contains("stale"),
+            "{said}"
+        );
+    }
     for url in [&websocket, &tcp] {
         let (code, said) = publish(url, "$sys.stats", &[]);
         assert!(code == Some(1) && said.contains("$sys."), "{said}");

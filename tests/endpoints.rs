@@ -362,6 +362,22 @@ async fn nothing_behind_a_close_is_taken() {
     subscriber.expect_only(&server, &[]).await;
 }
 
+/// Proves: the answer to a publisher's close says that it has been told of all that was refused.
+#[tokio::test]
+async fn refusals_come_before_the_answer_to_a_close() {
+    let server = TestServer::start();
+    server.publish("t", "1").await;
+    for round in 0..50 {
+        let mut publisher = server.raw_upgraded("/publish/t?seq=1").await;
+        let mut bytes = frame(FIN | TEXT, b"1");
+        bytes.extend(frame(FIN | common::CLOSE, &3000u16.to_be_bytes()));
+        publisher.write(&bytes).await;
+        assert!(publisher.next_text().await.contains(r#""code":"stale""#), "round {round}");
+        assert_eq!(publisher.until_close().await, 3000);
+        publisher.until_end().await;
+    }
+}
+
 /// Proves: a frame may come byte by byte.
 #[tokio::test]
 async fn a_frame_may_come_byte_by_byte() {

@@ -11,11 +11,12 @@
 use super::answers::give;
 use super::identities::Identities;
 use super::piece::Budget;
-use super::request::{Delivery, Now, Request, SequencerCounters};
+use super::request::{Delivery, Farewell, Now, Request, SequencerCounters};
 use super::topics::Topics;
 use crate::ids::{ShardId, TopicId};
 use crate::limits::Limits;
 use crate::message::{Message, Payload};
+use crate::protocol::close::Reason;
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Published, Refusal};
 use crate::protocol::topic::TopicName;
@@ -72,6 +73,10 @@ impl Sequencer {
             Request::Announce { topic, payload } => self.announce(&topic, payload, now, out),
             Request::List { connection, tag } => {
                 out.push_back((connection.shard, Delivery::List(connection, Box::new(tag))));
+            }
+            Request::Farewell { connection, code } => {
+                let farewell = Farewell { connection, reason: Reason::Client, code, text: "" };
+                out.push_back((connection.shard, Delivery::Close(farewell)));
             }
             Request::Leave { shard, topic, count } => self.leave(topic, shard, count, now, out),
             Request::Unwatch { shard, pattern, count } => self.topics.unwatch(&pattern, shard, count),

@@ -4,7 +4,7 @@
 //! was replaced changes nothing.
 
 use super::core::{Outbox, Sequencer};
-use super::request::{Delivery, Eviction, Now};
+use super::request::{Delivery, Farewell, Now};
 use crate::config::SecondSession;
 use crate::ids::ConnectionId;
 use crate::protocol::close::Reason;
@@ -75,8 +75,8 @@ impl Sequencer {
         now: Now,
         out: &mut Outbox,
     ) {
-        let evict = |connection: ConnectionId, reason, text| {
-            (connection.shard, Delivery::Evicted(Eviction { connection, reason, text }))
+        let evict = |connection: ConnectionId, reason: Reason, text| {
+            (connection.shard, Delivery::Close(Farewell { connection, reason, code: reason.code(), text }))
         };
         match self.identities.claim(&identity, connection) {
             Claim::Granted => {}

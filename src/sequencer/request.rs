@@ -7,7 +7,7 @@ use crate::ids::{ConnectionId, Epoch, ShardId, TopicId};
 use crate::mailbox::Weigh;
 use crate::message::{Message, Payload};
 use crate::protocol::class::{Class, Terms};
-use crate::protocol::close::Reason;
+use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::operation::Wish;
 use crate::protocol::options::PublishOptions;
 use crate::protocol::outcome::{Found, Grant, Outcome, Published, Refusal};
@@ -78,6 +78,13 @@ pub(crate) enum Request {
         connection: ConnectionId,
         /// How the answer is to be worded.
         tag: Tag,
+    },
+    /// A connection that only publishes wants to close: it is, behind what it is told of its messages.
+    Farewell {
+        /// Who.
+        connection: ConnectionId,
+        /// The client's own, which it is answered with.
+        code: CloseCode,
     },
     /// Subscriptions that a shard has already ended by itself.
     Leave {
@@ -235,8 +242,8 @@ pub(crate) enum Delivery {
     List(ConnectionId, Box<Tag>),
     /// The receipt of a message that this shard's connection published.
     Published(Box<PublishedFor>),
-    /// A connection may not stay.
-    Evicted(Eviction),
+    /// A connection is to be closed, behind all that it is told before.
+    Close(Farewell),
     /// Nothing follows.
     End,
 }
@@ -267,9 +274,10 @@ pub(crate) struct Watched {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Eviction {
+pub(crate) struct Farewell {
     pub(crate) connection: ConnectionId,
     pub(crate) reason: Reason,
+    pub(crate) code: CloseCode,
     /// What it is told.
     pub(crate) text: &'static str,
 }
@@ -340,7 +348,12 @@ impl Weigh for Request {
             }
             Self::Announce { topic, payload } => topic.as_str().len() + payload.len(),
             Self::List { tag, .. } => tag.weight(),
-            Self::Leave { .. } | Self::Unwatch { .. } | Self::Replay(_) | Self::Rules(_) | Self::Ask(_) => 0,
+            Self::Farewell { .. }
+            | Self::Leave { .. }
+            | Self::Unwatch { .. }
+            | Self::Replay(_)
+            | Self::Rules(_)
+            | Self::Ask(_) => 0,
         }
     }
 }
@@ -361,7 +374,7 @@ impl Weigh for Delivery {
                 topics * 96 + answer.tag.weight() + pieces
             }
             Self::Replayed(answer) => answer.piece.as_ref().map_or(0, Piece::weight),
-            Self::News(_) | Self::Born(_) | Self::Evicted(_) => 0,
+            Self::News(_) | Self::Born(_) | Self::Close(_) => 0,
             Self::Unsubscribed(answer) => {
                 (answer.topics.len() + answer.patterns.len()) * 32 + answer.tag.weight()
             }

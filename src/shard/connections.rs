@@ -9,7 +9,7 @@ use crate::limits::CLOSE_LINGER_S;
 use crate::message::Encoding;
 use crate::protocol::close::{CloseCode, Reason};
 use crate::protocol::reply;
-use crate::sequencer::request::Eviction;
+use crate::sequencer::request::Farewell;
 use std::time::Duration;
 
 /// A connection as the operator sees it.
@@ -174,9 +174,12 @@ impl Shard {
         is_here
     }
 
-    /// Closes one that the sequencer does not let stay.
-    pub(super) fn evicted(&mut self, eviction: Eviction, now: Moment, sockets: &mut impl Sockets) {
-        self.close_if_here(eviction.connection, eviction.reason, eviction.text, now, sockets);
+    /// Closes one that the sequencer does not let stay, or that has waited for what becomes of its messages.
+    pub(super) fn part(&mut self, farewell: Farewell, now: Moment, sockets: &mut impl Sockets) {
+        let Farewell { connection, reason, code, text } = farewell;
+        if self.is_here(connection) {
+            self.close(connection.slot, reason, code, text, now, sockets);
+        }
     }
 
     /// Ends a connection at once. What it was owed dies with it.

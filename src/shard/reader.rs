@@ -289,6 +289,13 @@ impl Shell {
                 });
                 return self.hand_in(inlet, request);
             }
+            Action::Farewell(code) => {
+                if self.with(|core, _| core.is_closing(slot)) {
+                    return self.answer(id, Action::closed_by_client(code));
+                }
+                let _ = self.hand_in(inlet, Request::Farewell { connection: id, code });
+                return ControlFlow::Break(());
+            }
             Action::Nothing => {}
             Action::Panic => panic!("asked to, by the panic operation"),
             action => return self.answer(id, action),
@@ -346,7 +353,11 @@ impl Shell {
                     }
                     return ControlFlow::Break(());
                 }
-                Action::Publish { .. } | Action::Post { .. } | Action::Panic | Action::Nothing => {}
+                Action::Publish { .. }
+                | Action::Post { .. }
+                | Action::Farewell(_)
+                | Action::Panic
+                | Action::Nothing => {}
             }
             ControlFlow::Continue(())
         })

@@ -85,9 +85,17 @@ pub(crate) enum Action {
         code: CloseCode,
         text: String,
     },
+    /// Close, behind what is refused of its messages; nothing more is read.
+    Farewell(CloseCode),
     /// Fail on purpose.
     Panic,
     Nothing,
+}
+
+impl Action {
+    pub(crate) fn closed_by_client(code: CloseCode) -> Self {
+        Self::Close { reason: Reason::Client, code, text: String::new() }
+    }
 }
 
 impl Session {
@@ -116,7 +124,9 @@ impl Session {
                 return self.limited(limits, now).unwrap_or_else(answer);
             }
             Inbound::Close(code) => {
-                return Action::Close { reason: Reason::Client, code, text: String::new() };
+                // Where nothing else is answered, the close tells that all before it was taken.
+                let only_publishes = matches!(self.endpoint, Endpoint::Publish(..));
+                return if only_publishes { Action::Farewell(code) } else { Action::closed_by_client(code) };
             }
             Inbound::Violation(reason, code, text) => return Action::Close { reason, code, text },
         };
