@@ -19,7 +19,7 @@ pub const FRAME_COPIED_BYTES_MAX: usize = 16 << 10;
 /// What one gathering write copies together at most; a frame that is larger by itself goes alone.
 pub const GATHER_BYTES_MAX: usize = 256 << 10;
 /// Numbers a slot's list keeps its memory for once it is paid.
-pub const LISTED_KEPT: usize = 64;
+pub const LISTED_KEPT: usize = 56;
 /// Numbers that the larger lists of a shard keep their memory for together once they are paid.
 pub const LISTED_SPARE: usize = 4 << 20;
 /// What an entry of an outbound queue is charged beside its bytes.

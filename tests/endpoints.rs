@@ -6,6 +6,7 @@ mod common;
 use common::{FIN, PING, PONG, TEXT, TestServer, frame};
 use serde_json::{Value, json};
 use stentor::Payload;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Proves: `/ws/<topic>` delivers each payload verbatim, and the topic is percent-decoded.
@@ -362,19 +363,30 @@ async fn nothing_behind_a_close_is_taken() {
     subscriber.expect_only(&server, &[]).await;
 }
 
-/// Proves: the answer to a publisher's close says that it has been told of all that was refused.
+/// Proves: the answer to a publisher's close says that it has been told of all that was refused, also where it says no
+/// more at all and where the sequencer has no room.
 #[tokio::test]
 async fn refusals_come_before_the_answer_to_a_close() {
-    let server = TestServer::start();
+    let server = TestServer::with(|settings| settings.limits.sequencer_frames = 4);
     server.publish("t", "1").await;
-    for round in 0..50 {
-        let mut publisher = server.raw_upgraded("/publish/t?seq=1").await;
-        let mut bytes = frame(FIN | TEXT, b"1");
-        bytes.extend(frame(FIN | common::CLOSE, &3000u16.to_be_bytes()));
-        publisher.write(&bytes).await;
-        assert!(publisher.next_text().await.contains(r#""code":"stale""#), "round {round}");
-        assert_eq!(publisher.until_close().await, 3000);
-        publisher.until_end().await;
+    for (path, message) in
+        [("/publish/t?seq=1", "1"), ("/ws", r#"{"op":"publish","topic":"t","seq":1,"data":1}"#)]
+    {
+        for round in 0..20 {
+            let mut publisher = server.raw_upgraded(path).await;
+            let mut bytes = frame(FIN | TEXT, message.as_bytes()).repeat(if path == "/ws" { 50 } else { 1 });
+            bytes.extend(frame(FIN | common::CLOSE, &3000u16.to_be_bytes()));
+            publisher.write(&bytes).await;
+            if round % 2 == 0 {
+                publisher.stream.shutdown().await.unwrap();
+            }
+            for _ in 0..if path == "/ws" { 50 } else { 1 } {
+                assert!(publisher.next_text().await.contains(r#""code":"stale""#), "{path} {round}");
+            }
+            assert_eq!(publisher.until_close().await, 3000, "{path} {round}");
+            publisher.write_unless_closed(&frame(FIN | common::CLOSE, &[])).await;
+            publisher.until_end().await;
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Proves: what a client may rely on holds on every wire. Each behaviour is described once and played on all that have it.
 //! Method: a server in this process and clients whose messages are told alike; the lists at the end say what runs where, as
 //! they do in `operations.rs`, `wildcards.rs`, `resume.rs`, `cuts.rs`, `classes.rs`, `slow_consumer.rs`, `storm.rs`,
-//! `system.rs`, `operator.rs` and `bad_input.rs`; all wires at once are in `shutdown.rs` and `lives.rs`. What needs that nothing is lost, or a socket that fills, has no datagrams. Of WebSocket only are
-//! paths and their identities (`endpoints.rs`, `identity.rs`), the envelope, and RFC 6455's frames.
+//! `system.rs`, `operator.rs` and `bad_input.rs`; all wires at once are in `shutdown.rs` and `lives.rs`. What needs that
+//! nothing is lost, or a socket that fills, has no datagrams. Of WebSocket only are paths and their identities
+//! (`endpoints.rs`, `identity.rs`), the envelope, and RFC 6455's frames.
 
 // A failed step is a failed test, and tests time what they wait for.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -117,7 +118,7 @@ async fn too_many_operations_are_closed(wire: Wire) {
 
 /// Proves: the server asks for a sign of life; who gives one stays, who gives none is closed.
 async fn silence_is_closed_and_a_sign_of_life_is_enough(wire: Wire) {
-    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 4));
+    let server = TestServer::with(|settings| (settings.limits.ping_s, settings.limits.idle_s) = (1, 8));
     let mut alive = AnyClient::on(&server, wire, &["t"]).await;
     let mut silent = [AnyClient::connect(&server, wire).await];
     let ending = async {
@@ -135,7 +136,7 @@ async fn silence_is_closed_and_a_sign_of_life_is_enough(wire: Wire) {
 
 /// Proves: those who go are gone from the counts with their subscriptions, and those who stay get what they are on.
 async fn who_goes_leaves_nothing(wire: Wire) {
-    let server = TestServer::with(|settings| settings.limits.lease_s = 3);
+    let server = TestServer::with(|settings| settings.limits.lease_s = 6);
     let mut going = Vec::new();
     for topics in [&["a", "b"][..], &["a", "b", "c"]] {
         let mut client = AnyClient::connect(&server, wire).await;
@@ -153,6 +154,8 @@ async fn who_goes_leaves_nothing(wire: Wire) {
         }
     };
     within("those who go to be gone", going).await;
+    let reason = if wire == Wire::Udp { r#"reason="lease_expired""# } else { r#"reason="client""# };
+    server.until_metric("stentor_connections_dropped_total", &[reason], 2.0).await;
     server.until_metric("stentor_subscriptions", &[], 1.0).await;
     server.publish("a", "1").await;
     staying.expect_only(&server, &[message("a", 1, 1)]).await;

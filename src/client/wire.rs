@@ -306,7 +306,7 @@ impl Receiver {
         }
     }
 
-    /// The next sign of life: something the server says, or nothing else.
+    /// The next sign of life: something the server says, or nothing, for a ping or a part of a frame.
     pub(super) async fn sign(&mut self) -> Result<Option<Heard>, ClientError> {
         match &mut self.0 {
             ReceiverKind::WebSocket(receiver) => receiver.next().await,

@@ -79,7 +79,7 @@ pub(crate) enum Request {
         /// How the answer is to be worded.
         tag: Tag,
     },
-    /// A connection that only publishes wants to close: it is, behind what it is told of its messages.
+    /// A connection that has published wants to close: it is, behind what it is told of its messages.
     Farewell {
         /// Who.
         connection: ConnectionId,
@@ -243,7 +243,7 @@ pub(crate) enum Delivery {
     /// The receipt of a message that this shard's connection published.
     Published(Box<PublishedFor>),
     /// A connection is to be closed, behind all that it is told before.
-    Close(Farewell),
+    Close(Farewell<'static>),
     /// Nothing follows.
     End,
 }
@@ -274,12 +274,12 @@ pub(crate) struct Watched {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Farewell {
+pub(crate) struct Farewell<'a> {
     pub(crate) connection: ConnectionId,
     pub(crate) reason: Reason,
     pub(crate) code: CloseCode,
     /// What it is told.
-    pub(crate) text: &'static str,
+    pub(crate) text: &'a str,
 }
 
 #[derive(Debug)]

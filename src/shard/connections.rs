@@ -161,21 +161,19 @@ impl Shard {
     /// Closes a connection with its reason's code, if it is still here; says whether it was.
     pub(crate) fn close_if_here(
         &mut self,
-        id: ConnectionId,
+        connection: ConnectionId,
         reason: Reason,
         text: &str,
         now: Moment,
         sockets: &mut impl Sockets,
     ) -> bool {
-        let is_here = self.is_here(id);
-        if is_here {
-            self.close(id.slot, reason, reason.code(), text, now, sockets);
-        }
+        let is_here = self.is_here(connection);
+        self.see_off(Farewell { connection, reason, code: reason.code(), text }, now, sockets);
         is_here
     }
 
-    /// Closes one that the sequencer does not let stay, or that has waited for what becomes of its messages.
-    pub(super) fn part(&mut self, farewell: Farewell, now: Moment, sockets: &mut impl Sockets) {
+    /// Closes one that may not or does not want to stay, if it is still here.
+    pub(super) fn see_off(&mut self, farewell: Farewell<'_>, now: Moment, sockets: &mut impl Sockets) {
         let Farewell { connection, reason, code, text } = farewell;
         if self.is_here(connection) {
             self.close(connection.slot, reason, code, text, now, sockets);

@@ -94,7 +94,7 @@ impl Shard {
             Delivery::Unsubscribed(answer) => self.unsubscribed(&answer, now, sockets),
             Delivery::List(connection, tag) => self.list(connection, &tag, now, sockets),
             Delivery::Published(receipt) => self.published(&receipt, now, sockets),
-            Delivery::Close(farewell) => self.part(farewell, now, sockets),
+            Delivery::Close(farewell) => self.see_off(farewell, now, sockets),
             Delivery::End => self.ended = true,
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Inlet {
     is_kept_waiting: bool,
     /// A request on its way to the sequencer; nothing more is read before it has found room there.
     held: Option<Box<Request>>,
+    /// It has asked to close, and is told first what was refused of its messages.
+    is_leaving: bool,
     /// True exactly when what still comes is thrown away: unread bytes would turn the close into a reset.
     is_discarding: bool,
     /// True exactly when it stands among those to be served.
@@ -75,6 +77,7 @@ impl Inlet {
             is_watched: false,
             is_kept_waiting: false,
             held: None,
+            is_leaving: false,
             is_discarding: false,
             is_ready: false,
         }
@@ -240,6 +243,10 @@ impl Shell {
         let mut scratch = self.scratch.borrow_mut();
         let id = inlet.id;
         match inlet.socket.stream().read(&mut scratch) {
+            // It is read again when its close is on the way.
+            Ok(0) if inlet.is_leaving && !self.with(|core, _| core.is_closing(id.slot)) => {
+                ControlFlow::Break(Served::Idle)
+            }
             Ok(0) => {
                 self.with(|core, _| core.is_here(id).then(|| core.end(id.slot, Reason::Client, false)));
                 ControlFlow::Break(Served::Gone)
@@ -293,6 +300,8 @@ impl Shell {
                 if self.with(|core, _| core.is_closing(slot)) {
                     return self.answer(id, Action::closed_by_client(code));
                 }
+                inlet.is_leaving = true;
+                // Posted, or held until there is room: nothing more is acted on.
                 let _ = self.hand_in(inlet, Request::Farewell { connection: id, code });
                 return ControlFlow::Break(());
             }

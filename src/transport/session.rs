@@ -27,6 +27,8 @@ pub(crate) struct Session {
     rights: Rights,
     operations: Rate,
     dialect: Dialect,
+    /// What is refused of that is told before the client's close is answered.
+    has_published: bool,
 }
 
 /// What a peer may, until tokens are configured.
@@ -101,11 +103,24 @@ impl Action {
 impl Session {
     pub(crate) fn new(endpoint: Endpoint, rights: Rights, limits: &Limits, now: Moment) -> Self {
         let operations = Rate::new(limits.operations_burst, now);
-        Self { endpoint, rights, operations, dialect: Dialect::default() }
+        Self { endpoint, rights, operations, dialect: Dialect::default(), has_published: false }
     }
 
     /// What to do about one thing that came in.
     pub(crate) fn interpret(
+        &mut self,
+        inbound: Inbound,
+        who: Who<'_>,
+        limits: &Limits,
+        diagnostics: &Diagnostics,
+        now: Moment,
+    ) -> Action {
+        let action = self.understand(inbound, who, limits, diagnostics, now);
+        self.has_published |= matches!(action, Action::Publish { .. });
+        action
+    }
+
+    fn understand(
         &mut self,
         inbound: Inbound,
         who: Who<'_>,
@@ -124,9 +139,11 @@ impl Session {
                 return self.limited(limits, now).unwrap_or_else(answer);
             }
             Inbound::Close(code) => {
-                // Where nothing else is answered, the close tells that all before it was taken.
-                let only_publishes = matches!(self.endpoint, Endpoint::Publish(..));
-                return if only_publishes { Action::Farewell(code) } else { Action::closed_by_client(code) };
+                return if self.has_published {
+                    Action::Farewell(code)
+                } else {
+                    Action::closed_by_client(code)
+                };
             }
             Inbound::Violation(reason, code, text) => return Action::Close { reason, code, text },
         };

@@ -201,7 +201,7 @@ impl TestServer {
     pub(crate) async fn until_given_up(&self, clients: &[AnyClient]) {
         for client in clients {
             eventually("a client to be given up", async || {
-                self.view_of(client).await.is_none_or(|view| view["state"] == "closing")
+                self.view_of(client).await.expect("reset before it was read")["state"] == "closing"
             })
             .await;
         }
