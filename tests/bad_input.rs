@@ -11,8 +11,8 @@ mod common;
 
 use common::any::{self, AnyClient, Wire, matrix, message};
 use common::{
-    BINARY, Bystander, CLOSE, CONTINUATION, FIN, HOME, PING, PONG, RawClient, TEXT, TestServer, frame,
-    frame_header, upgrade_request, within,
+    BINARY, Bystander, CLOSE, CONTINUATION, FIN, HOME, PING, PONG, RawClient, TEXT, TestServer,
+    eventually_some, frame, frame_header, upgrade_request, within,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -369,15 +369,7 @@ async fn expect_no_seat(from: [u8; 4], server: &TestServer, wire: Wire) {
 
 /// Who is closed leaves a seat a moment later.
 async fn until_seated(from: [u8; 4], server: &TestServer, wire: Wire) -> AnyClient {
-    let seated = async {
-        loop {
-            match AnyClient::seated(from, server, wire).await {
-                Ok(client) => return client,
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    within("a seat to be free", seated).await
+    eventually_some("a seat to be free", async || AnyClient::seated(from, server, wire).await.ok()).await
 }
 
 /// Proves: a full server says why, and by HTTP when to come back; when one leaves, the next gets in. All wires share

@@ -115,6 +115,7 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 
 /// `text` with control characters escaped: what a publisher wrote must neither break a line nor steer the terminal.
 pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    // Most of what is printed is this, and need not be decoded to be seen as that.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(char::is_control) {
         return text.into();
     }

@@ -9,17 +9,17 @@ use std::borrow::Cow;
 
 /// A message out of its envelope.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Envelope<'a> {
-    pub(super) topic: Cow<'a, str>,
-    pub(super) seq: u64,
-    pub(super) is_snapshot: bool,
+pub(crate) struct Envelope<'a> {
+    pub(crate) topic: Cow<'a, str>,
+    pub(crate) seq: u64,
+    pub(crate) is_snapshot: bool,
     /// The publisher's bytes.
-    pub(super) payload: Payload,
+    pub(crate) payload: Payload,
 }
 
 /// Takes a message out of `text`, which `owner` holds; nothing if it is an answer or an event. The server adds no white
 /// space of its own.
-pub(super) fn open<'a>(owner: &Bytes, text: &'a str) -> Option<Envelope<'a>> {
+pub(crate) fn open<'a>(owner: &Bytes, text: &'a str) -> Option<Envelope<'a>> {
     let (mut topic, mut seq, mut is_snapshot, mut payload) = (None, 0, false, None);
     let mut members = text.strip_prefix('{')?;
     loop {

@@ -51,7 +51,7 @@ mod address;
 mod backoff;
 mod builder;
 mod closed;
-mod envelope;
+pub(crate) mod envelope;
 mod error;
 mod event;
 mod frames;

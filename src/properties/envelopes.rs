@@ -1,10 +1,12 @@
 //! Encodings: whatever is published, a client reads back what it was, from a frame of its own.
 
 use super::generated::{cases, topic};
+use crate::client::envelope;
 use crate::message::{Encoding, Message, Payload, PayloadKind};
 use crate::protocol::operation::present_verbatim;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -105,6 +107,14 @@ proptest! {
             }
             let text = read.into_text().unwrap();
             let envelope: Envelope<'_> = serde_json::from_str(&text).unwrap();
+            let owner = Bytes::copy_from_slice(text.as_str().as_bytes());
+            let opened = envelope::open(&owner, std::str::from_utf8(&owner).unwrap());
+            prop_assert_eq!(opened, Some(envelope::Envelope {
+                topic: message.name.as_str().into(),
+                seq: envelope.seq.unwrap_or(0),
+                is_snapshot,
+                payload: message.payload.clone(),
+            }));
             prop_assert_eq!(&envelope.stream, message.name.as_str());
             prop_assert_eq!(envelope.snap, is_snapshot.then_some(true));
             let (has_seq, has_ts) = (envelope.seq.is_some(), envelope.ts.is_some());

@@ -43,8 +43,8 @@ pub(super) struct Inlet {
     is_kept_waiting: bool,
     /// A request on its way to the sequencer; nothing more is read before it has found room there.
     held: Option<Box<Request>>,
-    /// It has asked to close, and is told first what was refused of its messages.
-    is_leaving: bool,
+    /// What is refused of that is told before the client's close is answered.
+    has_published: bool,
     /// True exactly when what still comes is thrown away: unread bytes would turn the close into a reset.
     is_discarding: bool,
     /// True exactly when it stands among those to be served.
@@ -77,7 +77,7 @@ impl Inlet {
             is_watched: false,
             is_kept_waiting: false,
             held: None,
-            is_leaving: false,
+            has_published: false,
             is_discarding: false,
             is_ready: false,
         }
@@ -243,8 +243,8 @@ impl Shell {
         let mut scratch = self.scratch.borrow_mut();
         let id = inlet.id;
         match inlet.socket.stream().read(&mut scratch) {
-            // It is read again when its close is on the way.
-            Ok(0) if inlet.is_leaving && !self.with(|core, _| core.is_closing(id.slot)) => {
+            // Its close is answered by and by, and it is read again then.
+            Ok(0) if inlet.is_discarding && !self.with(|core, _| core.is_closing(id.slot)) => {
                 ControlFlow::Break(Served::Idle)
             }
             Ok(0) => {
@@ -278,6 +278,7 @@ impl Shell {
         let now = clock::now();
         match action {
             Action::Publish { topic, payload, options, receipt } => {
+                inlet.has_published = true;
                 if receipt.is_owed() {
                     self.with(|core, _| core.is_here(id).then(|| core.owe_answer(slot)));
                 }
@@ -296,11 +297,9 @@ impl Shell {
                 });
                 return self.hand_in(inlet, request);
             }
-            Action::Farewell(code) => {
-                if self.with(|core, _| core.is_closing(slot)) {
-                    return self.answer(id, Action::closed_by_client(code));
-                }
-                inlet.is_leaving = true;
+            Action::Close { reason: Reason::Client, code, .. }
+                if inlet.has_published && !self.with(|core, _| core.is_closing(slot)) =>
+            {
                 // Posted, or held until there is room: nothing more is acted on.
                 let _ = self.hand_in(inlet, Request::Farewell { connection: id, code });
                 return ControlFlow::Break(());
@@ -362,11 +361,7 @@ impl Shell {
                     }
                     return ControlFlow::Break(());
                 }
-                Action::Publish { .. }
-                | Action::Post { .. }
-                | Action::Farewell(_)
-                | Action::Panic
-                | Action::Nothing => {}
+                Action::Publish { .. } | Action::Post { .. } | Action::Panic | Action::Nothing => {}
             }
             ControlFlow::Continue(())
         })

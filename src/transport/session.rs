@@ -27,8 +27,6 @@ pub(crate) struct Session {
     rights: Rights,
     operations: Rate,
     dialect: Dialect,
-    /// What is refused of that is told before the client's close is answered.
-    has_published: bool,
 }
 
 /// What a peer may, until tokens are configured.
@@ -87,40 +85,19 @@ pub(crate) enum Action {
         code: CloseCode,
         text: String,
     },
-    /// Close, behind what is refused of its messages; nothing more is read.
-    Farewell(CloseCode),
     /// Fail on purpose.
     Panic,
     Nothing,
 }
 
-impl Action {
-    pub(crate) fn closed_by_client(code: CloseCode) -> Self {
-        Self::Close { reason: Reason::Client, code, text: String::new() }
-    }
-}
-
 impl Session {
     pub(crate) fn new(endpoint: Endpoint, rights: Rights, limits: &Limits, now: Moment) -> Self {
         let operations = Rate::new(limits.operations_burst, now);
-        Self { endpoint, rights, operations, dialect: Dialect::default(), has_published: false }
+        Self { endpoint, rights, operations, dialect: Dialect::default() }
     }
 
     /// What to do about one thing that came in.
     pub(crate) fn interpret(
-        &mut self,
-        inbound: Inbound,
-        who: Who<'_>,
-        limits: &Limits,
-        diagnostics: &Diagnostics,
-        now: Moment,
-    ) -> Action {
-        let action = self.understand(inbound, who, limits, diagnostics, now);
-        self.has_published |= matches!(action, Action::Publish { .. });
-        action
-    }
-
-    fn understand(
         &mut self,
         inbound: Inbound,
         who: Who<'_>,
@@ -139,11 +116,7 @@ impl Session {
                 return self.limited(limits, now).unwrap_or_else(answer);
             }
             Inbound::Close(code) => {
-                return if self.has_published {
-                    Action::Farewell(code)
-                } else {
-                    Action::closed_by_client(code)
-                };
+                return Action::Close { reason: Reason::Client, code, text: String::new() };
             }
             Inbound::Violation(reason, code, text) => return Action::Close { reason, code, text },
         };

@@ -52,12 +52,27 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// Asks again until the answer is yes, and fails by name.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    within(what, async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    eventually_some(what, || {
+        let answer = is_so();
+        async { answer.await.then_some(()) }
     })
     .await;
+}
+
+/// Tries again until there is something, and fails by name.
+pub(crate) async fn eventually_some<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let found = async {
+        loop {
+            if let Some(found) = attempt().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(what, found).await
 }
 
 /// Where a server's clients come, by each transport.
