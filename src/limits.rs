@@ -11,17 +11,16 @@ pub const TOPIC_BYTES_MAX: usize = 200;
 pub const LOG_FRAMES_MAX: usize = 8_192;
 /// Bytes of a shard's log over all encodings and the frames held by reference. One message may overshoot.
 pub const LOG_BYTES_MAX: usize = 4 << 20;
-/// Frame numbers listed by all slots of a shard together, two bytes each.
-pub const LOG_LISTED_MAX: usize = 16 << 20;
+/// Lines of 64 bytes, thirty numbers of frames each, that all slots of a shard list together before its inbox waits. One
+/// message may overshoot by one a slot.
+pub const LOG_LINES_MAX: usize = 1 << 20;
 
 /// A frame over this size is never copied: it goes by reference and splits a run.
 pub const FRAME_COPIED_BYTES_MAX: usize = 16 << 10;
 /// What one gathering write copies together at most; a frame that is larger by itself goes alone.
 pub const GATHER_BYTES_MAX: usize = 256 << 10;
-/// Numbers a slot's list keeps its memory for once it is paid.
-pub const LISTED_KEPT: usize = 56;
-/// Numbers that the larger lists of a shard keep their memory for together once they are paid.
-pub const LISTED_SPARE: usize = 4 << 20;
+/// Lines of 64 bytes that a shard keeps the memory of when nothing is listed.
+pub const LINES_KEPT: usize = 128 << 10;
 /// What an entry of an outbound queue is charged beside its bytes.
 pub const ENTRY_BYTES: usize = 48;
 /// Answers a connection may be owed before it is no longer read.

@@ -46,7 +46,7 @@ impl Routing {
         for slot in &self.debtors {
             let debt = self.debts.take(*slot);
             deliveries += debt.len();
-            self.debts.give_back(*slot, debt);
+            self.debts.give_back(debt);
         }
         deliveries
     }

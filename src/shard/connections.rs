@@ -222,8 +222,8 @@ impl Shard {
     /// What the slot owes in the log is abandoned.
     pub(super) fn forgive(&mut self, slot: Slot) {
         let debt = self.debts.take(slot);
-        debt.numbers().for_each(|number| self.abandon(slot, number));
-        self.debts.give_back(slot, debt);
+        debt.iter().for_each(|number| self.abandon(slot, *number));
+        self.debts.give_back(debt);
     }
 
     /// What an operator may want to know of every connection.

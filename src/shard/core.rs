@@ -22,7 +22,7 @@ use super::wildcards::Wildcards;
 use super::writer::{Effect, Hot, Sockets, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, ShardId, Slot, TopicId};
-use crate::limits::{LOG_LISTED_MAX, Limits};
+use crate::limits::Limits;
 use crate::message::Message;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::Delivery;
@@ -80,7 +80,7 @@ impl Shard {
 
     /// True exactly when the log may take another message.
     pub(crate) fn has_room(&self) -> bool {
-        self.log.has_room() && self.debts.listed() < LOG_LISTED_MAX
+        self.log.has_room() && self.debts.has_room()
     }
 
     /// Handles the next of the FIFO.

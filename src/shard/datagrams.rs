@@ -31,7 +31,7 @@ impl Shard {
     /// What the slot owes goes with the next [`Shard::send_batch`].
     pub(super) fn batch(&mut self, slot: Slot) {
         let debt = self.debts.take(slot);
-        for number in debt.numbers() {
+        for &number in &debt {
             if self.log.len_of(Encoding::Tcp, number) - tcp::LENGTH_BYTES > self.limits.datagram_bytes {
                 self.counters.oversized += 1;
                 self.skip(slot, number);
@@ -40,7 +40,7 @@ impl Shard {
             }
         }
         self.sends += debt.len();
-        self.debts.give_back(slot, debt);
+        self.debts.give_back(debt);
     }
 
     /// Sends what has been put together.

@@ -1,16 +1,17 @@
 //! What every slot owes: frame numbers routed to it and not yet paid.
 //!
-//! A debt is a leading run of consecutive frames, held inline in eight bytes, and a list for the rest: one hot
-//! topic costs 1 ns a delivery and no memory, 10,000 sparse ones 7 to 14 ns. A list holds the low halves of its
-//! numbers: with whole ones 20,000 connections cost half as much again.
+//! A debt is a leading run of consecutive frames, held inline in eight bytes, and a list for the rest (`lists.rs`):
+//! one hot topic costs 1 to 2 ns a delivery and no memory, 10,000 sparse ones 5 to 12 ns. A list holds the low halves
+//! of its numbers: with whole ones 20,000 connections cost half as much again.
 //!
 //! Invariants:
 //! 1. A slot with an empty run has an empty list: so `number == first + len` alone tells that a run goes on,
 //!    without a look at the list.
 //! 2. A slot in debt stands in `debtors`, or in the list the running sweep took from there.
 
+use super::lists::Lists;
 use crate::ids::Slot;
-use crate::limits::{LISTED_KEPT, LISTED_SPARE};
+use crate::limits::LOG_LINES_MAX;
 
 /// Consecutive frames: so many from `first`, absolute and wrapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,93 +26,33 @@ impl Run {
     }
 }
 
-/// What one slot owed; it is given back when it is paid.
-#[derive(Debug)]
-pub(crate) struct Debt {
-    run: Run,
-    list: Vec<u16>,
-}
-
-impl Debt {
-    /// How many frames.
-    pub(crate) fn len(&self) -> usize {
-        self.run.len as usize + self.list.len()
-    }
-
-    /// Which, in their order.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + Clone {
-        // The log is shorter than the range of a half, so the distance from the first tells the whole.
-        let first = self.run.first;
-        let whole = move |low: &u16| first.wrapping_add(low.wrapping_sub(first as u16).into());
-        self.run.numbers().chain(self.list.iter().map(whole))
-    }
-}
-
-/// Numbers a list begins with room for; it doubles from there. Lists of powers of two would all have their ends in the
-/// same few sets of the caches, and take a sixth to a half longer.
-const LIST_FIRST: usize = 7;
-
-/// Large lists that are paid, for whoever lists next: growing one costs more than filling it.
-#[derive(Debug, Default)]
-struct Spare {
-    lists: Vec<Vec<u16>>,
-    /// Numbers that they have room for.
-    room: usize,
-}
-
-impl Spare {
-    fn keep(&mut self, list: Vec<u16>) {
-        if self.room + list.capacity() <= LISTED_SPARE {
-            self.room += list.capacity();
-            self.lists.push(list);
-        }
-    }
-
-    /// Makes room in a list that is full: a new one begins as a spare one.
-    #[cold]
-    fn grow(&mut self, list: &mut Vec<u16>) {
-        if list.capacity() == 0
-            && let Some(spare) = self.lists.pop()
-        {
-            self.room -= spare.capacity();
-            *list = spare;
-        } else {
-            list.reserve_exact(list.capacity().max(LIST_FIRST));
-        }
-    }
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Debts {
     runs: Vec<Run>,
-    lists: Vec<Vec<u16>>,
-    /// Numbers in all lists together.
-    listed: usize,
-    spare: Spare,
+    lists: Lists,
     debtors: Vec<Slot>,
+    /// The memory of debts that were given back.
+    spare: Vec<u32>,
 }
 
 impl Debts {
     /// With memory set aside for so many slots.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { runs: Vec::with_capacity(slots), lists: Vec::with_capacity(slots), ..Self::default() }
+        Self { runs: Vec::with_capacity(slots), lists: Lists::new(slots), ..Self::default() }
     }
 
     /// Makes room for a slot, which owes nothing.
     pub(crate) fn admit(&mut self, slot: Slot) {
-        let slot = slot as usize;
-        if slot >= self.runs.len() {
-            self.runs.resize(slot + 1, Run::default());
-            self.lists.resize_with(slot + 1, Vec::new);
-        }
+        let slots = self.runs.len().max(slot as usize + 1);
+        self.runs.resize(slots, Run::default());
+        self.lists.admit(slots);
     }
 
     /// One frame more for each of them. Frames come in the order of their numbers.
     pub(crate) fn owe(&mut self, slots: &[Slot], number: u32) {
-        let Self { runs, lists, spare, debtors, .. } = self;
-        let (runs, lists) = (&mut runs[..], &mut lists[..]);
-        let mut listed = 0;
+        let Self { runs, lists, debtors, .. } = self;
+        let (runs, mut list) = (&mut runs[..], lists.adding(number as u16));
         for slot in slots {
             let run = &mut runs[*slot as usize];
             if run.len == 0 {
@@ -120,15 +61,9 @@ impl Debts {
             } else if run.first.wrapping_add(run.len) == number {
                 run.len += 1;
             } else {
-                let list = &mut lists[*slot as usize];
-                if list.len() == list.capacity() {
-                    spare.grow(list);
-                }
-                list.push(number as u16);
-                listed += 1;
+                list(*slot);
             }
         }
-        self.listed += listed;
     }
 
     /// True exactly when the slot owes something.
@@ -138,7 +73,7 @@ impl Debts {
 
     /// True exactly when the debt is more than one run.
     pub(crate) fn has_list(&self, slot: Slot) -> bool {
-        !self.lists[slot as usize].is_empty()
+        !self.lists.is_empty(slot)
     }
 
     /// The debt of a slot without a list, which owes nothing afterwards.
@@ -146,22 +81,21 @@ impl Debts {
         std::mem::take(&mut self.runs[slot as usize])
     }
 
-    /// The whole debt of a slot, which owes nothing afterwards.
-    pub(crate) fn take(&mut self, slot: Slot) -> Debt {
-        let list = std::mem::take(&mut self.lists[slot as usize]);
-        self.listed -= list.len();
-        Debt { run: self.take_run(slot), list }
+    /// The whole debt of a slot, its frames in their order; it owes nothing afterwards. To be given back.
+    pub(crate) fn take(&mut self, slot: Slot) -> Vec<u32> {
+        let mut debt = std::mem::take(&mut self.spare);
+        let run = self.take_run(slot);
+        debt.extend(run.numbers());
+        // The log is shorter than the range of a half, so the distance from the first tells the whole.
+        let whole = |low: &u16| run.first.wrapping_add(low.wrapping_sub(run.first as u16).into());
+        self.lists.take(slot, |lows| debt.extend(lows.iter().map(whole)));
+        debt
     }
 
-    /// Keeps a paid debt's memory: with its slot if it is small, among the spare as far as there is room.
-    pub(crate) fn give_back(&mut self, slot: Slot, paid: Debt) {
-        let mut list = paid.list;
-        list.clear();
-        if list.capacity() <= LISTED_KEPT {
-            self.lists[slot as usize] = list;
-        } else {
-            self.spare.keep(list);
-        }
+    /// The memory of the next debt.
+    pub(crate) fn give_back(&mut self, mut debt: Vec<u32>) {
+        debt.clear();
+        self.spare = debt;
     }
 
     /// Who came into debt since this was last called, in that order; `swept` is a list to be used next.
@@ -175,9 +109,9 @@ impl Debts {
         self.debtors.is_empty()
     }
 
-    /// Numbers listed by all slots together.
-    pub(crate) fn listed(&self) -> usize {
-        self.listed
+    /// Below its bound; the message that follows may overshoot.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lists.lines() < LOG_LINES_MAX
     }
 }
 
@@ -193,13 +127,26 @@ mod tests {
         for number in numbers {
             debts.owe(&[2], number);
         }
-        assert_eq!(debts.listed(), 2);
-        let debt = debts.take(2);
-        assert_eq!(debt.run, Run { first: u32::MAX, len: 3 });
-        assert_eq!(debt.numbers().collect::<Vec<_>>(), numbers);
-        assert!(!debts.owes(2) && debts.listed() == 0);
+        assert_eq!(debts.runs[2], Run { first: u32::MAX, len: 3 });
+        assert_eq!(debts.take(2), numbers);
+        assert!(!debts.owes(2) && !debts.has_list(2));
         assert_eq!(debts.take_debtors(Vec::new()), [2]);
         debts.owe(&[2], 9);
         assert_eq!(debts.take_debtors(Vec::new()), [2], "in debt again, named again");
+    }
+
+    #[test]
+    fn what_all_slots_list_is_bounded_and_paying_makes_room() {
+        let mut debts = Debts::default();
+        let slots: Vec<_> = (0..LOG_LINES_MAX as Slot).collect();
+        slots.iter().for_each(|slot| debts.admit(*slot));
+        debts.owe(&slots, 0);
+        assert!(debts.has_room(), "runs take no line");
+        debts.owe(&slots, 2);
+        assert!(!debts.has_room());
+        let debt = debts.take(7);
+        assert_eq!(debt, [0, 2]);
+        debts.give_back(debt);
+        assert!(debts.has_room());
     }
 }

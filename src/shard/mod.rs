@@ -1,6 +1,6 @@
 //! A shard: one thread, its connections, their subscriptions and what they are owed.
 //!
-//! Pure: `core` (routing) over `topics`, `log` and `debts`; `sweep` (paying); `backlog` over `outbound` and `policy`
+//! Pure: `core` (routing) over `topics`, `log`, `debts` and their `lists`; `sweep` (paying); `backlog` over `outbound` and `policy`
 //! (behind a full socket); `datagrams` (where there is no queue); `ledger` (what became of it); `connections`, `subscriptions`, `wildcards`, `replay`, `control`, `tick` (everything that is not data).
 //! Shell: `driver` (the duty cycle), `shell` (what its tasks share), `reader` over `poller` and `turns`,
 //! `leases` (who comes by datagram), `groups` (multicast), `sockets` over `socket_table` and `udp`, `discarded` (closing them), `register` (who came and went). Held by others: `directory`, `command`.
@@ -24,6 +24,7 @@ pub(crate) mod groups;
 mod guests;
 mod leases;
 pub(crate) mod ledger;
+mod lists;
 mod log;
 pub(crate) mod outbound;
 pub(crate) mod outfit;

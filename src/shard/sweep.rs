@@ -159,8 +159,8 @@ impl Shard {
         let hot = self.hot[slot as usize];
         if hot.state != State::Open {
             let debt = self.debts.take(slot);
-            self.defer(slot, debt.numbers(), 0, now, sockets);
-            self.debts.give_back(slot, debt);
+            self.defer(slot, debt.iter().copied(), 0, now, sockets);
+            self.debts.give_back(debt);
         } else if self.owes_a_slice(slot) {
             let run = self.debts.take_run(slot);
             self.pay_slices(&[(slot, run)], now, sockets);
@@ -181,15 +181,15 @@ impl Shard {
             scratch.clear();
             let mut frames = 0;
             let mut large = None;
-            for number in debt.numbers().skip(paid) {
-                if let Some(held) = self.log.referenced(encoding, number) {
+            for number in &debt[paid..] {
+                if let Some(held) = self.log.referenced(encoding, *number) {
                     if frames == 0 {
                         large = Some(held.clone());
                         frames = 1;
                     }
                     break;
                 }
-                let bytes = self.log.slice(encoding, Run { first: number, len: 1 });
+                let bytes = self.log.slice(encoding, Run { first: *number, len: 1 });
                 if frames > 0 && scratch.len() + bytes.len() > GATHER_BYTES_MAX {
                     break;
                 }
@@ -198,14 +198,14 @@ impl Shard {
             }
             let bytes = large.as_ref().map_or(&scratch[..], |held| &held.bytes[..]);
             let sent = Sent { frames, offered: bytes.len(), taken: sockets.send(slot, bytes) };
-            let rest = debt.numbers().skip(paid);
+            let rest = &debt[paid..];
             paid += frames as usize;
-            if !self.settle(slot, rest, sent, now, sockets) {
+            if !self.settle(slot, rest.iter().copied(), sent, now, sockets) {
                 break;
             }
         }
         self.scratch = scratch;
-        self.debts.give_back(slot, debt);
+        self.debts.give_back(debt);
     }
 
     /// Books what the socket did with the first of `numbers`; false when the slot is not `Open` any more, with
