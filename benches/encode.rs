@@ -1,17 +1,21 @@
 //! What does framing a message once save over framing it for every subscriber?
 //!
-//! Both end with the frame's bytes in each subscriber's outgoing buffer. Figures: a subscriber.
+//! Both end with the frame's bytes in each subscriber's outgoing buffer. Figures: a subscriber, of
+//! the time on the core.
 
+#[path = "common/cpu_time.rs"]
+mod cpu_time;
 #[path = "common/load.rs"]
 mod load;
 
+use cpu_time::CpuTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use stentor::message::Encoding;
 
 const SUBSCRIBERS: usize = 1_000;
 
-fn encode(criterion: &mut Criterion) {
+fn encode(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("encode");
     load::pace(&mut group);
     group.throughput(Throughput::Elements(SUBSCRIBERS as u64));
@@ -43,5 +47,5 @@ fn encode(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode);
+criterion_group!(name = benches; config = CpuTime::criterion(); targets = encode);
 criterion_main!(benches);

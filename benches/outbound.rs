@@ -4,12 +4,15 @@
 //! everything moves into queues; then they take bytes again and the queues are drained. Beside it the queue one
 //! would write first, of shared frames. `event_overflow` is the class's policy at work: the queues are at their
 //! limit, one more message comes, and all are closed as slow consumers, their queues dropped.
-//! Figures: a delivery, and of `outbound_overflow` a connection closed.
+//! Figures: a delivery, and of `outbound_overflow` a connection closed; of the time on the core.
 
+#[path = "common/cpu_time.rs"]
+mod cpu_time;
 #[path = "common/load.rs"]
 mod load;
 
 use bytes::Bytes;
+use cpu_time::CpuTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -21,7 +24,7 @@ use stentor::message::frame;
 const SUBSCRIBERS: usize = 100;
 const MESSAGES: usize = 1_024;
 
-fn outbound(criterion: &mut Criterion) {
+fn outbound(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("outbound");
     load::pace(&mut group);
     group.throughput(Throughput::Elements((SUBSCRIBERS * MESSAGES) as u64));
@@ -99,5 +102,5 @@ fn drain(queue: &mut VecDeque<Bytes>, gathered: &mut Vec<u8>) {
     }
 }
 
-criterion_group!(benches, outbound);
+criterion_group!(name = benches; config = CpuTime::criterion(); targets = outbound);
 criterion_main!(benches);

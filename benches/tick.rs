@@ -1,14 +1,18 @@
 //! What does it cost to look after connections that say nothing, once a second?
 //!
-//! A shard has no timer for a connection: it walks sixteen bytes of each. Figures: one walk over all of them.
+//! A shard has no timer for a connection: it walks sixteen bytes of each. Figures: one walk over all of them, of
+//! the time on the core.
 
+#[path = "common/cpu_time.rs"]
+mod cpu_time;
 #[path = "common/load.rs"]
 mod load;
 
+use cpu_time::CpuTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::harness::InProcess;
 
-fn tick(criterion: &mut Criterion) {
+fn tick(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("tick");
     load::pace(&mut group);
     for connections in [10_000, 100_000, 1_000_000] {
@@ -21,5 +25,5 @@ fn tick(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, tick);
+criterion_group!(name = benches; config = CpuTime::criterion(); targets = tick);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! Every design without sockets: into each subscriber's queue and out of it again.
 
+use super::cpu_time::CpuTime;
 use super::{ROUND, load};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -18,7 +19,7 @@ use tokio::task::LocalSet;
 
 const SUBSCRIBERS: [usize; 2] = [1_000, 10_000];
 
-pub(crate) fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("baseline_in_process");
     load::pace(&mut group);
     for count in SUBSCRIBERS {

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use criterion::BenchmarkGroup;
-use criterion::measurement::WallTime;
+use criterion::measurement::Measurement;
 use std::time::Duration;
 use stentor::message::Message;
 use stentor::{Payload, TopicName};
@@ -32,7 +32,7 @@ pub(crate) fn message() -> Message {
 }
 
 /// All benchmarks together are to take minutes: less time for each, the spread is shown all the same.
-pub(crate) fn pace(group: &mut BenchmarkGroup<'_, WallTime>) {
+pub(crate) fn pace(group: &mut BenchmarkGroup<'_, impl Measurement>) {
     group
         .sample_size(20)
         .nresamples(20_000)
