@@ -35,7 +35,11 @@ impl ContestReport {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let marked = self.cells.iter().any(|cell| cell.knee.limited_by == Some(Limit::Generator));
-        let note = if marked { "\n>= the generator was the limit, not the server" } else { "" };
+        let note = if marked {
+            "\n>= the generator was the limit, or others on the machine, not the server"
+        } else {
+            ""
+        };
         format!("highest rate held, messages/s\n{table}{note}")
     }
 

@@ -4,9 +4,9 @@
 //! [`KNEE_GALLOP`] until one fails, then the distance is halved (on a logarithmic scale) until the two differ by
 //! [`KNEE_PRECISION`] at most. Where the first rate fails it is halved, [`KNEE_HALVINGS`] times at most. The first
 //! rate that fails is tried again at once, and the one that the search comes to rest below is tried again then; if it holds, the
-//! search goes on above it, [`KNEE_CHANCES`] times at most.
+//! search goes on above it, [`KNEE_CHANCES`] times at most. A try that was disturbed says nothing, [`KNEE_EXCUSES`] times at most.
 
-use crate::limits::{KNEE_CHANCES, KNEE_GALLOP, KNEE_HALVINGS, KNEE_PRECISION};
+use crate::limits::{KNEE_CHANCES, KNEE_EXCUSES, KNEE_GALLOP, KNEE_HALVINGS, KNEE_PRECISION};
 
 /// What is known so far.
 #[derive(Clone, Debug)]
@@ -20,12 +20,21 @@ pub(crate) struct Search {
     doubtful: Option<f64>,
     /// Left.
     chances: u32,
+    excuses: u32,
 }
 
 impl Search {
     /// Begins with the rate `first`; tries none above `ceiling`.
     pub(crate) fn new(first: f64, ceiling: f64) -> Self {
-        Self { first, ceiling, held: None, failed: Vec::new(), doubtful: None, chances: KNEE_CHANCES }
+        Self {
+            first,
+            ceiling,
+            held: None,
+            failed: Vec::new(),
+            doubtful: None,
+            chances: KNEE_CHANCES,
+            excuses: KNEE_EXCUSES,
+        }
     }
 
     /// The next rate to try; none when the knee is found.
@@ -52,6 +61,14 @@ impl Search {
         } else if self.failed() != Some(rate) {
             self.doubtful = self.failed.is_empty().then_some(rate);
             self.failed.push(rate);
+        }
+    }
+
+    /// The rate of [`Search::next`] did not hold, but something else was in the way.
+    pub(crate) fn excuse(&mut self, rate: f64) {
+        match self.excuses {
+            0 => self.note(rate, false),
+            left => self.excuses = left - 1,
         }
     }
 
@@ -104,6 +121,19 @@ mod tests {
                 "{hiccup}: {search:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_disturbed_is_tried_again_and_a_search_ends_where_everything_is() {
+        let mut search = Search::new(100.0, 1e6);
+        search.excuse(100.0);
+        assert_eq!((search.next(), search.failed()), (Some(100.0), None));
+        let mut tried = 1;
+        while let Some(rate) = search.next() {
+            search.excuse(rate);
+            tried += 1;
+        }
+        assert_eq!((search.held(), tried), (None, KNEE_EXCUSES + 6));
     }
 
     #[test]

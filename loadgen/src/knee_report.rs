@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::knee::Search;
-use crate::report::{Latency, Report, thousands};
+use crate::report::{Latency, Report, stolen, thousands};
 use crate::scenario::fanout::RunError;
 use crate::scenario::knee::Knee;
 use crate::table::or_dash;
@@ -38,7 +38,7 @@ pub(crate) struct KneeReport {
 pub(crate) enum Limit {
     /// The server lost something, or ended a connection.
     Verification,
-    /// The generator was the bottleneck: the server may hold more.
+    /// The generator was the bottleneck, or others had the machine: the server may hold more.
     Generator,
     /// The bound.
     Latency,
@@ -59,6 +59,7 @@ pub(crate) struct Step {
     /// As in the report of a run.
     pub(crate) latency_curve_ms: Vec<(f64, f64)>,
     pub(crate) cpu_us_per_delivery: Option<f64>,
+    pub(crate) stolen_cores: Option<f64>,
 }
 
 impl Step {
@@ -72,8 +73,11 @@ impl Step {
             _ if !report.verified => (Some(Limit::Verification), report.failure()),
             // A rate at which datagrams are lost is not held, though they may be.
             _ if report.missing > 0 => (Some(Limit::Verification), report.loss()),
+            Some(_) if usable && within => (None, None),
+            _ if stolen(report.stolen_cores).is_some() => {
+                (Some(Limit::Generator), stolen(report.stolen_cores))
+            }
             _ if !usable => (Some(Limit::Generator), report.invalid_reason.clone()),
-            Some(_) if within => (None, None),
             Some(_) => (Some(Limit::Latency), Some("p99 is above the bound".to_owned())),
             None => (Some(Limit::Generator), Some("nothing was measured: use a longer --secs".to_owned())),
         };
@@ -87,15 +91,20 @@ impl Step {
             latency_us: report.latency_us,
             latency_curve_ms: report.latency_curve_ms.clone(),
             cpu_us_per_delivery: report.server.and_then(|server| server.cpu_us_per_delivery),
+            stolen_cores: report.stolen_cores,
         }
     }
 
     /// A run that did not.
     pub(crate) fn failed(intended_per_s: f64, error: &RunError) -> Self {
-        let (limit, reason) = match error {
-            RunError::Hopeless { busy: Some(why), .. } => (Limit::Generator, format!("{error}; {why}")),
-            RunError::Hopeless { .. } => (Limit::Latency, error.to_string()),
-            _ => (Limit::Verification, error.to_string()),
+        let (limit, stolen_cores, reason) = match error {
+            RunError::Hopeless { busy, stolen_cores, .. } => {
+                match stolen(*stolen_cores).as_ref().or(busy.as_ref()) {
+                    Some(why) => (Limit::Generator, *stolen_cores, format!("{error}; {why}")),
+                    None => (Limit::Latency, *stolen_cores, error.to_string()),
+                }
+            }
+            _ => (Limit::Verification, None, error.to_string()),
         };
         Self {
             intended_per_s,
@@ -107,7 +116,13 @@ impl Step {
             latency_us: Latency::default(),
             latency_curve_ms: Vec::new(),
             cpu_us_per_delivery: None,
+            stolen_cores,
         }
+    }
+
+    /// Did not hold, and says nothing of the server.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.limited_by == Some(Limit::Generator) && stolen(self.stolen_cores).is_some()
     }
 
     /// In one line.
@@ -230,10 +245,34 @@ mod tests {
         assert!(Step::of(&late, 10.0, 10.0, true).held && !Step::of(&late, 10.0, 10.0, false).held);
         // Whose fault a late one is nobody knows then.
         assert_eq!(Step::of(&busy(Some(10_001)), 10.0, 10.0, true).limited_by, Some(Limit::Generator));
-        let late = |busy| RunError::Hopeless { late_percent: 30.0, behind_s: 0.5, after_s: 1.0, busy };
+        let late = |busy| RunError::Hopeless {
+            late_percent: 30.0,
+            behind_s: 0.5,
+            after_s: 1.0,
+            busy,
+            stolen_cores: Some(0.01),
+        };
         let step = Step::failed(5.0, &late(None));
         assert!(step.verdict().starts_with("not held, p99 -: 30 % came after the bound"));
         assert_eq!(step.limited_by, Some(Limit::Latency));
-        assert_eq!(Step::failed(5.0, &late(Some("busy".into()))).limited_by, Some(Limit::Generator));
+        let step = Step::failed(5.0, &late(Some("busy".into())));
+        assert!(step.limited_by == Some(Limit::Generator) && !step.is_disturbed());
+    }
+
+    /// Proves: what others took excuses a p99 above the bound, and neither spoils one within nor excuses a loss.
+    #[test]
+    fn a_step_that_fails_while_others_have_the_machine_is_disturbed() {
+        let run = |p99, stolen_cores| Report {
+            latency_us: Latency { p99: Some(p99), ..Latency::default() },
+            stolen_cores,
+            ..clean()
+        };
+        let step = |report: Report| Step::of(&report.judge(), 10.0, 10.0, false);
+        let disturbed = step(run(10_001, Some(0.4)));
+        assert!(disturbed.is_disturbed() && disturbed.verdict().contains("took 0.40 cores"), "{disturbed:?}");
+        assert!(step(run(10_000, Some(0.4))).held);
+        assert!(!step(run(10_001, None)).is_disturbed() && !step(run(10_001, Some(0.01))).is_disturbed());
+        let lost = step(Report { missing: 1, ..run(10_001, Some(0.4)) });
+        assert!(lost.limited_by == Some(Limit::Verification) && !lost.is_disturbed());
     }
 }

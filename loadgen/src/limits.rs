@@ -180,6 +180,10 @@ pub(crate) const KNEE_STEP_S: f64 = 1.0;
 pub(crate) const KNEE_WARMUP_S: f64 = 0.2;
 /// and measures at least so many messages: with fewer a single one decides what p99 is.
 pub(crate) const KNEE_MESSAGES_MIN: f64 = 30.0;
+/// What other guests of the machine may take meanwhile, in cores: a hundredth of the deliveries may come late.
+pub(crate) const STOLEN_CORES_MAX: f64 = 0.01;
+/// A step that fails while they take more says nothing and is tried again, in one search so often.
+pub(crate) const KNEE_EXCUSES: u32 = 40;
 /// It has clearly failed when this part of its deliveries came later than the bound, where a hundredth may,
 pub(crate) const KNEE_LATE_PART: f64 = 0.1;
 /// or when deliveries are this much more than the bound behind.

@@ -28,6 +28,20 @@ impl Machine {
     }
 }
 
+/// A tick of the kernel's accounts, on every Linux.
+const TICK_NS: u64 = 10_000_000;
+
+/// The time that cores were wanted here and a hypervisor gave to others, of all cores together.
+pub(crate) fn stolen_ns() -> Option<u64> {
+    parse_stolen(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn parse_stolen(stat: &str) -> Option<u64> {
+    let ticks: u64 =
+        stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().nth(7)?.parse().ok()?;
+    Some(ticks * TICK_NS)
+}
+
 /// Arm's kernels name no model.
 fn parse_cpu(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
@@ -43,5 +57,13 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nmodel name\t: Other\n";
         assert_eq!(parse_cpu(text).as_deref(), Some("Some CPU @ 2.00GHz"));
         assert_eq!(parse_cpu("processor\t: 0\n"), None);
+    }
+
+    #[test]
+    fn what_others_took_is_the_eighth_of_the_first_line() {
+        let text = "cpu  10 20 30 40 50 60 70 12 90 100\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(parse_stolen(text), Some(120_000_000));
+        assert_eq!(parse_stolen("cpu0 1 2 3 4 5 6 7 8 9 10\n"), None);
+        assert_eq!(stolen_ns().is_some(), cfg!(target_os = "linux"));
     }
 }

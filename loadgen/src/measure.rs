@@ -12,6 +12,7 @@ pub(crate) struct Reading {
     pub(crate) received: Received,
     pub(crate) server_cpu_ns: Option<u64>,
     pub(crate) own_cpu_ns: Option<u64>,
+    pub(crate) stolen_ns: Option<u64>,
     pub(crate) receivers: Vec<Option<ThreadTime>>,
 }
 
@@ -60,6 +61,11 @@ impl Window {
         Some(self.part(difference(self.from.own_cpu_ns, self.to.own_cpu_ns)?))
     }
 
+    /// Cores that were wanted here and that a hypervisor gave to others.
+    pub(crate) fn stolen_cores(&self) -> Option<f64> {
+        Some(self.part(difference(self.from.stolen_ns, self.to.stolen_ns)?))
+    }
+
     /// Of the busiest receiver thread: the part of the time it ran, and the part it ran or waited for a core.
     pub(crate) fn busiest_receiver(&self) -> (Option<f64>, Option<f64>) {
         let threads = || {
@@ -100,6 +106,7 @@ mod tests {
             received: Received { deliveries: 100, bytes: 1_000, ..Received::default() },
             server_cpu_ns: Some(5),
             own_cpu_ns: None,
+            stolen_ns: Some(7),
             receivers: vec![thread(0, 0), thread(0, 0), None],
         };
         let to = Reading {
@@ -107,6 +114,7 @@ mod tests {
             received: Received { deliveries: 1_100, bytes: 5_000, ..Received::default() },
             server_cpu_ns: Some(1_000_000_005),
             own_cpu_ns: Some(1),
+            stolen_ns: Some(500_000_007),
             receivers: vec![thread(1_000_000_000, 100_000_000), thread(500_000_000, 1_000_000_000), None],
         };
         let window = Window::new(from, to);
@@ -114,6 +122,7 @@ mod tests {
         assert_eq!((window.deliveries(), window.bytes()), (1_000, 4_000));
         assert_eq!(window.server_us_per_delivery(), Some(1_000.0));
         assert_eq!((window.server_cores(), window.own_cores()), (Some(0.5), None));
+        assert_eq!(window.stolen_cores(), Some(0.25));
         assert_eq!(window.busiest_receiver(), (Some(0.5), Some(0.75)));
     }
 }

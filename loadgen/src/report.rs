@@ -12,7 +12,7 @@ use crate::against_floor::AgainstFloor;
 use crate::churn_figures::ChurnFigures;
 use crate::counters::ServerCounts;
 use crate::kernel::KernelMemory;
-use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX};
+use crate::limits::{OWN_LAG_MAX_NS, RECEIVER_BUSY_MAX, STOLEN_CORES_MAX};
 use crate::slow_figures::SlowFigures;
 use crate::soak_figures::SoakFigures;
 use crate::storm_figures::StormFigures;
@@ -84,6 +84,8 @@ pub(crate) struct Report {
     /// Messages the server sent to the publisher.
     pub(crate) publisher_replies: u64,
     pub(crate) loadgen_cores: Option<f64>,
+    /// Cores that were wanted here and that a hypervisor gave to others: what they do to latencies is not the server's.
+    pub(crate) stolen_cores: Option<f64>,
     /// The busiest receiver thread: the part of the measured time it ran,
     pub(crate) receiver_ran_max: Option<f64>,
     /// and the part it ran or waited for a core.
@@ -261,6 +263,12 @@ pub(crate) fn busy_receiver(ran: Option<f64>, wanted: Option<f64>) -> Option<Str
         )),
         _ => None,
     }
+}
+
+/// What other guests of the machine took, where that is more than a tail of latencies bears.
+pub(crate) fn stolen(cores: Option<f64>) -> Option<String> {
+    let cores = cores.filter(|cores| *cores > STOLEN_CORES_MAX)?;
+    Some(format!("other guests of the machine took {cores:.2} cores meanwhile: measure when it is quiet"))
 }
 
 /// `1234567` as `1,234,567`.

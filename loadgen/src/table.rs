@@ -75,6 +75,7 @@ pub(crate) fn rows(report: &Report) -> Vec<(String, String)> {
     row("publisher's lag, max", format!("{:.3} ms", report.publish_lag_ms_max));
     row("of which its own", format!("{:.3} ms", report.publish_lag_own_ms_max));
     row("generator's cores", or_dash(report.loadgen_cores.map(|cores| format!("{cores:.2}"))));
+    row("other guests' cores", or_dash(report.stolen_cores.map(|cores| format!("{cores:.2}"))));
     if let Some(server) = &report.server {
         server_rows(server, &mut row);
     }

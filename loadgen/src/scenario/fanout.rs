@@ -119,7 +119,13 @@ pub(crate) enum RunError {
     #[error(
         "{late_percent:.0} % came after the bound, and {behind_s:.2} s were outstanding, when {after_s:.2} s had passed"
     )]
-    Hopeless { late_percent: f64, behind_s: f64, after_s: f64, busy: Option<String> },
+    Hopeless {
+        late_percent: f64,
+        behind_s: f64,
+        after_s: f64,
+        busy: Option<String>,
+        stolen_cores: Option<f64>,
+    },
 }
 
 /// What runs at the same time, on connections of its own.

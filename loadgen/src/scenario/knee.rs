@@ -97,7 +97,11 @@ impl<'a> Hunt<'a> {
         if !step.held {
             self.calm().await;
         }
-        self.search.note(rate_per_s, step.held);
+        if step.is_disturbed() {
+            self.search.excuse(rate_per_s);
+        } else {
+            self.search.note(rate_per_s, step.held);
+        }
         self.steps.push(step);
         Ok(true)
     }

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::cost;
 use crate::fleet::Fleet;
 use crate::limits::{DRAIN_MAX, DRAIN_QUIET, DRAIN_STALL, KNEE_BEHIND_S, KNEE_LATE_PART};
+use crate::machine;
 use crate::measure::{Reading, Window, seconds_between};
 use crate::progress::{Phase, Progress, TICK};
 use crate::publisher::{PublishError, Published, Publisher};
@@ -85,9 +86,15 @@ impl Stage {
         if behind_s <= hurry.bound_ms / 1e3 + KNEE_BEHIND_S && late_part <= KNEE_LATE_PART {
             return None;
         }
-        let (ran, wanted) = Window::new(hurry.from.clone(), self.reading()).busiest_receiver();
-        let late_percent = late_part * 100.0;
-        Some(RunError::Hopeless { late_percent, behind_s, after_s, busy: busy_receiver(ran, wanted) })
+        let window = Window::new(hurry.from.clone(), self.reading());
+        let (ran, wanted) = window.busiest_receiver();
+        Some(RunError::Hopeless {
+            late_percent: late_part * 100.0,
+            behind_s,
+            after_s,
+            busy: busy_receiver(ran, wanted),
+            stolen_cores: window.stolen_cores(),
+        })
     }
 
     /// The last phase: waits for a publisher that is late, then until nothing comes any more.
@@ -142,6 +149,7 @@ impl Stage {
             received: self.fleet.received(),
             server_cpu_ns: self.pid.and_then(cost::process_cpu_ns),
             own_cpu_ns: cost::process_cpu_ns(std::process::id()),
+            stolen_ns: machine::stolen_ns(),
             receivers: self.fleet.thread_times(),
         }
     }

@@ -73,6 +73,7 @@ impl Fanout {
             publish_blocked_ms: ms(published.blocked_ns),
             publisher_replies: published.replies,
             loadgen_cores: window.own_cores(),
+            stolen_cores: window.stolen_cores(),
             receiver_ran_max,
             receiver_wanted_max,
             ..Report::default()
