@@ -7,6 +7,8 @@
 //! 4. After [`Mailbox::close`] nothing is accepted, and everything accepted before is still taken:
 //!    [`Mailbox::is_finished`] is true only when it has been.
 //!
+//! Tried and left out: releasing what is taken by the batch (no gain, from one, four or sixteen who post).
+//!
 //! `tests/loom` holds it to all four in every order of its steps with up to three preemptions.
 
 pub(crate) mod doorbell;
