@@ -3,9 +3,9 @@
 //! The designs: a map of senders under an `RwLock`, a sharded map (dashmap), one `tokio::sync::broadcast`, a
 //! bounded mpsc and a task per connection, and Stentor. A round is 16 messages of 128 bytes to every
 //! subscriber. *In process* everyone's queue ends empty and there is no socket: what is timed is what a design
-//! does around the write, by the time on its core. *Over sockets* the bytes go over loopback TCP to subscribers that one thread reads, and
-//! the clock stops when it has them all; every design is sent the same frames, made once, and Stentor is the
-//! whole server with its defaults. Figures: a delivery.
+//! does around the write, by the time on its core. *Over sockets* the bytes go over loopback TCP to subscribers that
+//! one thread reads, and the clock stops when it has them all; every design is sent the same frames, made once, and
+//! Stentor is the whole server with its defaults. Figures: a delivery.
 
 mod in_process;
 mod over_sockets;

@@ -4,7 +4,8 @@
 //! [`KNEE_GALLOP`] until one fails, then the distance is halved (on a logarithmic scale) until the two differ by
 //! [`KNEE_PRECISION`] at most. Where the first rate fails it is halved, [`KNEE_HALVINGS`] times at most. The first
 //! rate that fails is tried again at once, and the one that the search comes to rest below is tried again then; if it holds, the
-//! search goes on above it, [`KNEE_CHANCES`] times at most. A try that was disturbed says nothing, [`KNEE_EXCUSES`] times at most.
+//! search goes on above it, [`KNEE_CHANCES`] times at most. A try that was disturbed says nothing, [`KNEE_EXCUSES`] times at
+//! most.
 
 use crate::limits::{KNEE_CHANCES, KNEE_EXCUSES, KNEE_GALLOP, KNEE_HALVINGS, KNEE_PRECISION};
 

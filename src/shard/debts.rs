@@ -1,7 +1,7 @@
 //! What every slot owes: frame numbers routed to it and not yet paid.
 //!
 //! A debt is a leading run of consecutive frames, held inline in eight bytes, and a list for the rest (`lists.rs`):
-//! one hot topic costs 1 to 2 ns a delivery and no memory, 10,000 sparse ones 5 to 12 ns. A list holds the low halves
+//! one hot topic costs 1 to 2 ns a delivery and no memory, 10,000 sparse ones 5 to 13 ns. A list holds the low halves
 //! of its numbers: with whole ones 20,000 connections cost half as much again.
 //!
 //! Invariants:
