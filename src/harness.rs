@@ -17,7 +17,7 @@ use crate::protocol::topic::TopicName;
 use crate::sequencer::core::{Outbox, Sequencer};
 use crate::sequencer::request::{Now, Request};
 use crate::shard::core::Shard;
-use crate::shard::writer::{Effect, Sockets, Taken};
+use crate::shard::core::writer::{Effect, Sockets, Taken};
 
 /// One sequencer and one shard, whose sockets take everything unless told otherwise.
 #[derive(Debug)]

@@ -46,14 +46,16 @@
 //! | `sequencer/run.rs` | the sequencer's thread takes it, when all before it is posted |
 //! | `sequencer/core.rs` | it gets its place; each shard that wants it is posted one `Arc` |
 //! | `shard/directory.rs` | through the snapshot of shard handles |
-//! | `shard/driver.rs` | the duty cycle of a shard's thread |
-//! | `shard/core.rs`, `shard/topics.rs` | it is routed to the slots that want it |
-//! | `shard/log.rs`, `message/encoding.rs` | framed once per encoding in use |
-//! | `shard/debts.rs`, `shard/sweep.rs` | every slot in debt is paid, one write each |
-//! | `shard/sockets.rs` | the write |
+//! | `shard/shell/driver.rs` | the duty cycle of a shard's thread |
+//! | `shard/core/mod.rs`, `shard/core/topics.rs` | it is routed to the slots that want it |
+//! | `shard/core/log.rs`, `message/encoding.rs` | framed once per encoding in use |
+//! | `shard/core/debts.rs`, `shard/core/sweep.rs` | every slot in debt is paid, one write each |
+//! | `shard/shell/sockets.rs` | the write |
 //!
-//! Many writes in one system call: `shard/uring` over `platform/ring`. Behind a full socket: `shard/backlog.rs` with `outbound.rs` (the bounded queue) and `policy/` (what becomes of
-//! who does not fit). By datagram: `shard/datagrams.rs` over `udp.rs`, for those of `leases.rs`. What became of every delivery: `shard/ledger.rs`. What is not data: `shard/connections.rs`, `subscriptions.rs`, `wildcards.rs`, `control.rs`, `tick.rs`.
+//! Behind a full socket: `shard/queue/` (the bounded queue, and what becomes of who does not fit). Many writes in one
+//! system call: `shard/shell/uring.rs` over `platform/ring.rs`. By datagram: `shard/core/datagrams.rs` over
+//! `shard/shell/udp.rs`. What became of every delivery: `shard/core/ledger.rs`. What is not data: the rest of
+//! `shard/core/`.
 //!
 //! Beside it: `door/` (accept, handshake, admission), `transport/` (bytes in, operations out), [`protocol`] (the
 //! wire's words), `operator/` (HTTP), [`config`] and [`limits`] (what can be set, and every bound). The other end: [`client`].

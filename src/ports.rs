@@ -3,7 +3,7 @@
 use crate::config::Rule;
 use crate::error::StartError;
 use crate::protocol::pattern::Subject;
-use crate::shard::groups::Group;
+use crate::shard::shell::groups::Group;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::iter::once;

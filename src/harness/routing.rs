@@ -5,8 +5,8 @@ use crate::message::Encoding;
 use crate::protocol::class::Terms;
 use crate::protocol::outcome::Grant;
 use crate::protocol::topic::TopicName;
-use crate::shard::debts::Debts;
-use crate::shard::topics::Topics;
+use crate::shard::core::debts::Debts;
+use crate::shard::core::topics::Topics;
 
 /// See the module.
 #[derive(Debug)]

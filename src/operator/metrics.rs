@@ -6,7 +6,7 @@ use crate::ids::ShardId;
 use crate::protocol::close::Reason;
 use crate::sequencer::request::{Question, SequencerCounters};
 use crate::shard::command::Command;
-use crate::shard::counters::{Counters, Powers};
+use crate::shard::core::counters::{Counters, Powers};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header;

@@ -4,7 +4,7 @@ use super::publish::topic_of;
 use super::{Operator, Problem};
 use crate::sequencer::request::{Question, TopicReport};
 use crate::shard::command::Command;
-use crate::shard::ledger::Ledger;
+use crate::shard::core::ledger::Ledger;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The class of a topic; each has its policy in `shard/policy`.
+/// The class of a topic; each has its policy in `shard/queue/policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {

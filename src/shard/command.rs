@@ -5,11 +5,11 @@ use crate::door::admission::Admitted;
 use crate::ids::{ConnectionId, TopicId};
 use crate::mailbox::Weigh;
 use crate::sequencer::request::Reply;
-use crate::shard::connections::ConnectionReport;
-use crate::shard::counters::Counters;
-use crate::shard::ledger::Ledger;
+use crate::shard::core::connections::ConnectionReport;
+use crate::shard::core::counters::Counters;
+use crate::shard::core::ledger::Ledger;
+use crate::shard::core::writer::Lost;
 use crate::shard::register::Visitor;
-use crate::shard::writer::Lost;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) enum Sort {
 pub(crate) struct ConnectionLine {
     #[serde(flatten)]
     pub(crate) visitor: Visitor,
-    pub(crate) state: crate::shard::writer::State,
+    pub(crate) state: crate::shard::core::writer::State,
     pub(crate) subscriptions: usize,
     pub(crate) sent_frames: u64,
     #[serde(flatten)]

@@ -2,10 +2,10 @@
 //!
 //! Contract: a shard never waits for it. It is bounded; what does not fit is counted and forgotten.
 
-use super::writer::{Ended, Lost};
 use crate::ids::ConnectionId;
 use crate::limits::{REGISTER_BYTES_MAX, REGISTER_ENTRIES_MAX};
 use crate::mailbox::{Mailbox, Sleeper, Weigh};
+use crate::shard::core::writer::{Ended, Lost};
 use serde::{Serialize, Serializer};
 use std::net::SocketAddr;
 use std::sync::Arc;

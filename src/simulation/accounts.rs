@@ -8,8 +8,8 @@ use crate::clock::Moment;
 use crate::ids::TopicId;
 use crate::protocol::class::Class;
 use crate::shard::core::Shard;
-use crate::shard::ledger::{DEPARTED, Ledger};
-use crate::shard::writer::{Effect, Lost};
+use crate::shard::core::ledger::{DEPARTED, Ledger};
+use crate::shard::core::writer::{Effect, Lost};
 use std::collections::BTreeMap;
 
 /// More than the topics that live at one time in any schedule.

@@ -23,7 +23,7 @@ use crate::protocol::pattern::Subject;
 use crate::protocol::reply::Tag;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::{Delivery, Request, Subscribed, Unsubscribed};
-use crate::shard::entry::Control;
+use crate::shard::queue::entry::Control;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 

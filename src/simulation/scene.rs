@@ -9,8 +9,8 @@ use crate::sequencer::core::{Outbox, Sequencer};
 use crate::sequencer::request::{Delivery, Now, Request};
 use crate::sequencer::rules::Rules;
 use crate::shard::core::Shard;
-use crate::shard::counters::Counters;
-use crate::shard::writer::{Sockets, Taken};
+use crate::shard::core::counters::Counters;
+use crate::shard::core::writer::{Sockets, Taken};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
