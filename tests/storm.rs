@@ -71,6 +71,26 @@ async fn the_places_of_many_who_go_at_once_are_free_again(wire: Wire) {
     }
 }
 
+/// Proves: once the server tells of no connection, and of none whose socket waits for its close, every place is free.
+/// Method: as above, but nobody asks twice.
+async fn where_none_is_open_or_closing_every_place_is_free(wire: Wire) {
+    const MANY: usize = 150;
+    let server = TestServer::with(|settings| {
+        settings.shards = 1;
+        settings.limits.connections = MANY;
+    });
+    for _ in 1..=3 {
+        let mut clients = Vec::new();
+        for _ in 0..MANY {
+            clients.push(AnyClient::seated(HOME, &server, wire).await.unwrap());
+        }
+        drop(clients);
+        for name in ["stentor_connections", "stentor_connections_closing"] {
+            server.until_metric(name, &[], 0.0).await;
+        }
+    }
+}
+
 matrix! {
-    streams: the_places_of_many_who_go_at_once_are_free_again;
+    streams: the_places_of_many_who_go_at_once_are_free_again where_none_is_open_or_closing_every_place_is_free;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::limits::{COUNTERS_SETTLE, COUNTERS_TIMEOUT};
+use crate::limits::{COUNTERS_SETTLE, COUNTERS_TIMEOUT, SEATS_SETTLE};
 use crate::report::thousands;
 use crate::target::address::Address;
 
@@ -26,6 +26,8 @@ pub(crate) struct Counters {
     /// Writes of sweeps, and the frames in them.
     writes: u64,
     written_frames: u64,
+    /// Connections now, with those that have ended and whose sockets are still to be closed.
+    pub(crate) seats: u64,
     /// Connections behind a full socket now,
     pub(crate) blocked: u64,
     /// and the bytes in their queues, each frame once.
@@ -84,10 +86,23 @@ pub(crate) async fn read(operator: &Address) -> Result<Counters, NoCounters> {
 
 /// Asks until nothing is pending any more, for as long as connections may take to end.
 pub(crate) async fn read_settled(operator: &Address) -> Result<Counters, NoCounters> {
+    read_until(operator, COUNTERS_SETTLE, |now| now.pending == 0).await
+}
+
+/// Asks until no more than `seats` are taken, for as long as a server may take to close what has ended.
+pub(crate) async fn read_vacated(operator: &Address, seats: u64) -> Result<Counters, NoCounters> {
+    read_until(operator, SEATS_SETTLE, |now| now.seats <= seats).await
+}
+
+async fn read_until(
+    operator: &Address,
+    within: Duration,
+    is_so: impl Fn(&Counters) -> bool,
+) -> Result<Counters, NoCounters> {
     const PAUSE: Duration = Duration::from_millis(50);
     let mut counters = read(operator).await?;
-    for _ in 0..COUNTERS_SETTLE.as_millis() / PAUSE.as_millis() {
-        if counters.pending == 0 {
+    for _ in 0..within.as_millis() / PAUSE.as_millis() {
+        if is_so(&counters) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -125,6 +140,7 @@ fn parse(text: &str) -> Option<Counters> {
         pending: sum("pending").unwrap_or_default(),
         writes: sum("write_frames_count").unwrap_or_default(),
         written_frames: sum("write_frames_sum").unwrap_or_default(),
+        seats: sum("connections").unwrap_or_default() + sum("connections_closing").unwrap_or_default(),
         blocked: sum("connections_blocked").unwrap_or_default(),
         queued_bytes: sum("outbound_bytes").unwrap_or_default(),
     })
@@ -177,7 +193,8 @@ mod tests {
         stentor_published_bytes_total 900\nstentor_routed_total{shard=\"0\"} 10\nstentor_routed_total{shard=\"1\"} 4\n\
         stentor_delivered_total{shard=\"0\"} 9\nstentor_delivered_total{shard=\"1\"} 3\nstentor_pending{shard=\"0\"} 1\n\
         stentor_pending{shard=\"1\"} 1\nstentor_write_frames_sum{shard=\"0\"} 12.0\n\
-        stentor_connections_blocked{shard=\"0\"} 3\n\
+        stentor_connections_blocked{shard=\"0\"} 3\nstentor_connections{shard=\"0\"} 4\n\
+        stentor_connections_closing{shard=\"0\"} 2\n\
         stentor_write_frames_count{shard=\"0\"} 4\nstentor_write_frames_bucket{le=\"1.0\",shard=\"0\"} 2\n# EOF\n";
 
     #[test]
@@ -190,6 +207,7 @@ mod tests {
             pending: 2,
             writes: 4,
             written_frames: 12,
+            seats: 6,
             blocked: 3,
             ..Counters::default()
         };

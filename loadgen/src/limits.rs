@@ -56,6 +56,8 @@ pub(crate) const SUBSCRIPTIONS_MAX: usize = 50_000_000;
 pub(crate) const COUNTERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// and what is pending this long to be delivered or abandoned.
 pub(crate) const COUNTERS_SETTLE: Duration = Duration::from_secs(2);
+/// The connections of a run have this long to leave their seats to those of the next.
+pub(crate) const SEATS_SETTLE: Duration = Duration::from_secs(20);
 
 /// Every subscriber of a feed subscribes to all of its topics: as many as Stentor allows a connection.
 pub(crate) const FEED_TOPICS_MAX: usize = 1_024;

@@ -76,6 +76,7 @@ const SEQUENCER: &[Of<SequencerCounters>] = &[
 const SHARD: &[Of<Counters>] = &[
     ("connections", "Connections open now", false, |c| c.connections),
     ("connections_blocked", "Connections behind a full socket now", false, |c| c.blocked),
+    ("connections_closing", "Ended connections whose socket waits for its close", false, |c| c.closing),
     ("connections_opened", "Connections taken in", true, |c| c.opened),
     ("subscriptions", "Subscriptions now", false, |c| c.subscriptions),
     ("routed", "Subscribers at each message's place, summed", true, |c| c.account.routed),

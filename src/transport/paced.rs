@@ -41,6 +41,10 @@ impl<T> Paced<T> {
         self.waiting.pop_front()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -28,12 +28,16 @@ impl Slow {
     /// Runs it.
     pub(crate) async fn run(&self, subject: Subject<'_>) -> Result<Report, RunError> {
         let alone = Fanout { slow: Slowness::default(), ..self.fanout.clone() };
+        let seats = match subject.target.operator() {
+            Some(operator) => counters::read(operator).await?.seats,
+            None => 0,
+        };
         let (mut without, mut with, mut rounds) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.rounds {
             subject.progress.part(&format!("round {round} of {}: without slow subscribers", self.rounds));
-            let base = watched(&alone, subject).await?;
+            let base = watched(&alone, seats, subject).await?;
             subject.progress.part(&format!("round {round} of {}: with slow subscribers", self.rounds));
-            let report = watched(&self.fanout, subject).await?;
+            let report = watched(&self.fanout, seats, subject).await?;
             rounds.push(Round { without_p99_us: base.latency_us.p99, with_p99_us: report.latency_us.p99 });
             without.push(base);
             with.push(report);
@@ -50,8 +54,11 @@ impl Slow {
     }
 }
 
-/// A run, and what the server says meanwhile of those that cannot keep up.
-async fn watched(fanout: &Fanout, subject: Subject<'_>) -> Result<Report, RunError> {
+/// A run, once no more than `seats` are taken, and what the server says meanwhile of those that cannot keep up.
+async fn watched(fanout: &Fanout, seats: u64, subject: Subject<'_>) -> Result<Report, RunError> {
+    if let Some(operator) = subject.target.operator() {
+        counters::read_vacated(operator, seats).await?;
+    }
     let watch = async |start_ns: u64, _: &_| {
         let Some(operator) = subject.target.operator() else { return Ok(None) };
         let end_ns = start_ns + (fanout.timed_s() * 1e9) as u64;

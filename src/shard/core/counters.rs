@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) connections: u64,
     /// Of these, behind a full socket.
     pub(crate) blocked: u64,
+    /// Ended ones whose socket waits for its close, and whose seat is taken until then.
+    pub(crate) closing: u64,
     /// Subscriptions now.
     pub(crate) subscriptions: u64,
     /// Connections adopted, total.

@@ -27,6 +27,7 @@ impl Shell {
             Command::Connections { sort, limit, reply } => reply.send(self.connections(sort, limit)),
             Command::Counters(reply) => {
                 let mut counters = self.core().counters();
+                counters.closing = self.discarded.len() as u64;
                 counters.inbox_frames = self.handle.inbox.len() as u64;
                 reply.send(counters);
             }

@@ -25,6 +25,11 @@ impl Discarded {
         Self { sockets: RefCell::new(Paced::new(CLOSES_PER_S, now)), bell: Notify::new() }
     }
 
+    /// Sockets that wait.
+    pub(super) fn len(&self) -> usize {
+        self.sockets.borrow().len()
+    }
+
     /// Closes the socket, now or when its turn comes.
     pub(super) fn push(&self, socket: Rc<Socket>) {
         self.sockets.borrow_mut().push(socket);
