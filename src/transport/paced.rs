@@ -67,6 +67,7 @@ mod tests {
             let before = out.len();
             out.extend(std::iter::from_fn(|| paced.next(at(ms))));
             most = most.max(out.len() - before);
+            assert_eq!(paced.len(), 10_000 - out.len());
             ms += if ms == 1_000 { 100 } else { 1 };
         }
         assert_eq!(out, (0..10_000).collect::<Vec<_>>());
