@@ -90,8 +90,8 @@ pub(crate) async fn read_settled(operator: &Address) -> Result<Counters, NoCount
 }
 
 /// Asks until no more than `seats` are taken, for as long as a server may take to close what has ended.
-pub(crate) async fn read_vacated(operator: &Address, seats: u64) -> Result<Counters, NoCounters> {
-    read_until(operator, SEATS_SETTLE, |now| now.seats <= seats).await
+pub(crate) async fn until_vacated(operator: &Address, seats: u64) -> Result<(), NoCounters> {
+    read_until(operator, SEATS_SETTLE, |now| now.seats <= seats).await.map(drop)
 }
 
 async fn read_until(

@@ -57,7 +57,7 @@ impl Slow {
 /// A run, once no more than `seats` are taken, and what the server says meanwhile of those that cannot keep up.
 async fn watched(fanout: &Fanout, seats: u64, subject: Subject<'_>) -> Result<Report, RunError> {
     if let Some(operator) = subject.target.operator() {
-        counters::read_vacated(operator, seats).await?;
+        counters::until_vacated(operator, seats).await?;
     }
     let watch = async |start_ns: u64, _: &_| {
         let Some(operator) = subject.target.operator() else { return Ok(None) };

@@ -141,7 +141,7 @@ impl Shard {
     }
 
     /// The second half of every close: debts must be paid or forgiven by now.
-    pub(crate) fn close_with(
+    pub(in crate::shard) fn close_with(
         &mut self,
         slot: Slot,
         reason: Reason,
@@ -220,7 +220,7 @@ impl Shard {
     }
 
     /// What the slot owes in the log is abandoned.
-    pub(crate) fn forgive(&mut self, slot: Slot) {
+    pub(in crate::shard) fn forgive(&mut self, slot: Slot) {
         let debt = self.debts.take(slot);
         debt.iter().for_each(|number| self.abandon(slot, *number));
         self.debts.give_back(debt);

@@ -40,7 +40,7 @@ impl Shard {
     }
 
     /// What the connection speaks.
-    pub(crate) fn wire(&self, slot: Slot) -> Wire {
+    pub(in crate::shard) fn wire(&self, slot: Slot) -> Wire {
         self.hot[slot as usize].wire
     }
 
@@ -129,7 +129,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn control_sent(&mut self, slot: Slot, kind: Control) {
+    pub(in crate::shard) fn control_sent(&mut self, slot: Slot, kind: Control) {
         match kind {
             Control::Answer => self.answered(slot),
             // There is no other side to wait for.

@@ -14,13 +14,13 @@ use crate::message::{Encoding, tcp};
 
 impl Shard {
     /// Everything the connection is sent goes by datagrams; it is open from here on.
-    pub(crate) fn send_datagrams_to(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn send_datagrams_to(&mut self, id: ConnectionId) {
         let hot = &mut self.hot[id.slot as usize];
         (hot.wire, hot.state) = (Wire::Udp, State::Open);
     }
 
     /// Its silence means nothing.
-    pub(crate) fn keep_for_ever(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn keep_for_ever(&mut self, id: ConnectionId) {
         self.hot[id.slot as usize].heard_s = u32::MAX;
     }
 

@@ -37,15 +37,6 @@ pub(crate) mod topics;
 mod wildcards;
 pub(crate) mod writer;
 
-use self::counters::Counters;
-use self::debts::Debts;
-use self::ledger::Ledgers;
-use self::log::Log;
-use self::replay::Replays;
-use self::sweep::Sweep;
-use self::topics::Topics;
-use self::wildcards::Wildcards;
-use self::writer::{Effect, Hot, Sockets, Writer};
 use crate::clock::Moment;
 use crate::ids::{ConnectionId, ShardId, Slot, TopicId};
 use crate::limits::Limits;
@@ -53,8 +44,17 @@ use crate::message::Message;
 use crate::protocol::topic::TopicName;
 use crate::sequencer::request::Delivery;
 use crate::shard::queue::account::Total;
+use counters::Counters;
+use debts::Debts;
+use ledger::Ledgers;
+use log::Log;
+use replay::Replays;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
+use sweep::Sweep;
+use topics::Topics;
+use wildcards::Wildcards;
+use writer::{Effect, Hot, Sockets, Writer};
 
 /// See the module.
 #[derive(Debug, Default)]

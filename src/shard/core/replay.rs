@@ -110,7 +110,7 @@ impl Shard {
     /// Takes a subscriber that is behind out of the live stream: it is sent nothing more of the topic until it can
     /// begin again from a snapshot, after a gap from the message after `last`. What it is still owed of the topic
     /// is the caller's to drop.
-    pub(crate) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
+    pub(in crate::shard) fn resync(&mut self, slot: Slot, topic: TopicId, last: u64) {
         let Some(writer) = self.writers.get(slot as usize) else { return };
         let is_live = writer.has(topic) && !writer.is_guest_of(topic);
         let Some(epoch) = self.topics.get(topic).filter(|_| is_live).map(|topic| topic.epoch) else { return };
@@ -213,7 +213,7 @@ impl Shard {
     }
 
     /// Asks for a snapshot for one that is behind, once its queue is empty and at most once a second.
-    pub(crate) fn ask_if_due(&mut self, slot: Slot, now: Moment) {
+    pub(in crate::shard) fn ask_if_due(&mut self, slot: Slot, now: Moment) {
         if self.hot[slot as usize].state != State::Open || !self.replays.due.contains(&slot) {
             return;
         }
@@ -238,7 +238,7 @@ impl Shard {
     }
 
     /// So many pieces are with the kernel.
-    pub(crate) fn pieces_sent(&mut self, slot: Slot, count: usize) {
+    pub(in crate::shard) fn pieces_sent(&mut self, slot: Slot, count: usize) {
         if count == 0 {
             return;
         }

@@ -152,7 +152,7 @@ impl Shard {
 
     /// Pays a slot what it owes: one write if it is a run, one per gathered piece otherwise; into its queue if
     /// its socket is full.
-    pub(crate) fn pay(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+    pub(in crate::shard) fn pay(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         if !self.debts.owes(slot) {
             return;
         }

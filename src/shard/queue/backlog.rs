@@ -15,7 +15,7 @@ use crate::shard::core::writer::{Effect, Sockets, State, Taken};
 
 impl Shard {
     /// Moves frames of the log into the slot's queue; of the first ones the kernel already has `taken` bytes.
-    pub(crate) fn defer(
+    pub(in crate::shard) fn defer(
         &mut self,
         slot: Slot,
         numbers: impl Iterator<Item = u32>,
@@ -75,13 +75,13 @@ impl Shard {
     }
 
     /// Dies with its connection.
-    pub(crate) fn abandon(&mut self, slot: Slot, number: u32) {
+    pub(in crate::shard) fn abandon(&mut self, slot: Slot, number: u32) {
         self.log.forgive(number);
         self.abandoned(slot, &[self.log.frame(number).topic]);
     }
 
     /// Deliveries of these topics, one each, died with their connection.
-    pub(crate) fn abandoned(&mut self, slot: Slot, topics: &[TopicId]) {
+    pub(in crate::shard) fn abandoned(&mut self, slot: Slot, topics: &[TopicId]) {
         let count = topics.len() as u64;
         if count == 0 {
             return;
@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// All queues of a shard together have a bound; past it the connection furthest behind goes first.
-    pub(crate) fn bound_the_shard(&mut self, now: Moment, sockets: &mut impl Sockets) {
+    pub(in crate::shard) fn bound_the_shard(&mut self, now: Moment, sockets: &mut impl Sockets) {
         while self.queued.bytes > self.limits.queues_bytes_per_shard && self.counters.blocked > 0 {
             let blocked = self.writers.iter().filter(|(slot, _)| self.hot[*slot].state == State::Blocked);
             let queues = blocked.filter_map(|(slot, writer)| Some((writer.outbound.as_ref()?.bytes(), slot)));

@@ -89,7 +89,7 @@ impl Shard {
     }
 
     /// Leaves out a frame of the log.
-    pub(crate) fn skip(&mut self, slot: Slot, number: u32) {
+    pub(in crate::shard) fn skip(&mut self, slot: Slot, number: u32) {
         self.log.forgive(number);
         self.skipped(slot, self.log.frame(number).topic);
     }
@@ -110,7 +110,12 @@ impl Shard {
     /// Where the newest message takes the place of the one that waits, that goes before something is told that must
     /// stand before the newest; numbers that were left out are told in its place, and with all that come to be left
     /// out while they wait: a queue must not grow with what is told either. True when they were.
-    pub(crate) fn tell_instead(&mut self, slot: Slot, topic: TopicId, left_out: Option<(u64, u64)>) -> bool {
+    pub(in crate::shard) fn tell_instead(
+        &mut self,
+        slot: Slot,
+        topic: TopicId,
+        left_out: Option<(u64, u64)>,
+    ) -> bool {
         let wire = self.wire(slot);
         let Some(Topic { name, epoch, terms, .. }) = self.topics.get(topic) else { return false };
         let writer = &mut self.writers[slot as usize];
@@ -128,7 +133,7 @@ impl Shard {
     }
 
     /// Messages that have waited longer than their topic's rule lets them: its policy runs.
-    pub(crate) fn judge_age(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+    pub(in crate::shard) fn judge_age(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         while let Some((topic, seq)) = self.oldest_too_old(slot, now) {
             match policy::of(self.terms(topic).class).overflow() {
                 Verdict::SkipOldest if self.skip_oldest(slot, topic) => {}
@@ -181,7 +186,7 @@ impl Shard {
     }
 
     /// Closes a blocked slot that is too far behind, naming the last message it will have received.
-    pub(crate) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+    pub(in crate::shard) fn give_up(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let Some(queue) = &self.writers[slot as usize].outbound else { return };
         self.close_at(slot, queue.place(None).or_else(|| queue.place_begun()), now, sockets);
     }

@@ -23,17 +23,6 @@ mod turns;
 mod udp;
 mod uring;
 
-use self::client::Client;
-use self::deadlines::Deadlines;
-use self::discarded::Discarded;
-use self::leases::Leases;
-use self::outfit::Outfit;
-use self::poller::Watch;
-use self::reader::Inlet;
-use self::socket_table::{Socket, SocketTable};
-use self::turns::Turns;
-use self::udp::Udp;
-use self::uring::Uring;
 use crate::clock::{self, Moment};
 use crate::config::Settings;
 use crate::door::admission::Admitted;
@@ -52,7 +41,15 @@ use crate::shard::directory::ShardHandle;
 use crate::shard::register::{Entry, Register, Visit};
 use crate::transport::inbound::Decoders;
 use crate::transport::session::{Rights, Session};
+use client::Client;
+use deadlines::Deadlines;
+use discarded::Discarded;
 use futures_util::FutureExt as _;
+use leases::Leases;
+use outfit::Outfit;
+use poller::Watch;
+use reader::Inlet;
+use socket_table::{Socket, SocketTable};
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
@@ -63,6 +60,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
+use turns::Turns;
+use udp::Udp;
+use uring::Uring;
 
 /// See the module.
 #[derive(Debug)]
