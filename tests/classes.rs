@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use stentor::config::Rule;
 use stentor::{Accepted, Class, PublishOptions};
-use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
@@ -187,13 +186,6 @@ async fn of_state_the_newest_comes_and_what_was_replaced_is_counted(wire: Wire) 
     server.shutdown().await;
 }
 
-/// One connection as the operator sees it.
-async fn connection(server: &TestServer, address: SocketAddr) -> Value {
-    let listed = server.get("/connections").await.json();
-    let of = |line: &&Value| line["address"] == address.to_string();
-    listed["connections"].as_array().unwrap().iter().find(of).unwrap().clone()
-}
-
 /// Waits until the kernel takes nothing more for a client that does not read: how many messages it has taken, and
 /// one that the shard had meanwhile.
 async fn stopped(server: &TestServer, address: SocketAddr, read: &watch::Receiver<u64>) -> (usize, u64) {
@@ -201,7 +193,7 @@ async fn stopped(server: &TestServer, address: SocketAddr, read: &watch::Receive
         let mut before = None;
         loop {
             let newest = *read.borrow();
-            let line = connection(server, address).await;
+            let line = server.view_at(address).await.unwrap();
             let number = |name: &str| line[name].as_u64().unwrap();
             assert!(number("queued_frames") <= 2, "more than the one begun and the newest: {line}");
             let sent = (line["state"] == "blocked").then(|| number("sent_frames"));
@@ -225,10 +217,7 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
         settings.shards = 1;
         settings.topics = vec![Rule { pattern: "t".into(), class: Some(Class::State), ..Rule::default() }];
     });
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    let mut slow = RawClient::of(within("a connection", socket.connect(server.at.websocket)).await.unwrap());
-    assert_eq!(slow.upgrade("/ws/t").await.status, 101);
+    let mut slow = server.raw_narrow("/ws/t").await;
     let address = slow.stream.local_addr().unwrap();
     let (progress, is_read) = watch::channel(0);
     let healthy =
@@ -260,7 +249,7 @@ async fn who_reads_one_in_a_hundred_is_sent_the_newest_and_the_count_of_the_rest
         assert!(numbers[sent + 1] >= newest, "after {sent} of {numbers:?} the newest was {newest}");
     }
     assert!(told > TOTAL * 9 / 10, "the socket took {} of {TOTAL}: nothing was shown", TOTAL - told);
-    assert_eq!(connection(&server, address).await["conflated"], told);
+    assert_eq!(server.view_at(address).await.unwrap()["conflated"], told);
     assert_eq!(server.metric("stentor_connections_dropped_total", &[r#"reason="slow_consumer""#]).await, 0.0);
     drop(slow);
     server.shutdown().await;

@@ -14,7 +14,9 @@ use futures_util::future::join_all;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use stentor::Accepted;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval};
 
 const MESSAGE_BYTES: usize = 1_024;
 
@@ -155,7 +157,7 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
         readers.spawn(read_prefix(AnyClient::on(&server, wire, &["t"]).await, COUNT));
         let sometimes = AnyClient::on(&server, wire, &["t"]).await;
         readers.spawn(async move {
-            let mut pause = tokio::time::interval(Duration::from_millis(20));
+            let mut pause = interval(Duration::from_millis(20));
             for _ in 0..10 {
                 pause.tick().await;
             }
@@ -199,6 +201,39 @@ async fn a_flood_is_felt_by_publishers_and_lost_by_nobody_unknowingly(wire: Wire
         (routed - accounted).abs() < 0.5 && metric("stentor_published_total").await > COUNT as f64 - 0.5
     })
     .await;
+}
+
+/// Proves: who takes 10 KB a second is not stalled, though its socket asks for more only after several seconds of
+/// that; once it takes nothing, it is.
+/// Method: a reader that was itself held up for half the limit proves nothing, and another takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_little_at_a_time_is_kept() {
+    const STALL: Duration = Duration::from_secs(2);
+    const READ_BYTES: usize = 500;
+    const READ_EVERY: Duration = Duration::from_millis(50);
+    let server = TestServer::with(|settings| settings.limits.queue_stall_s = STALL.as_secs());
+    loop {
+        let mut reader = server.raw_narrow("/ws/t").await.stream;
+        let address = reader.local_addr().unwrap();
+        let state = async || server.view_at(address).await.map(|view| view["state"].clone());
+        for number in 1..=1_000 {
+            server.publish("t", message(number)).await;
+        }
+        let (began, mut last, mut held_up) = (Instant::now(), Instant::now(), Duration::ZERO);
+        let mut pace = interval(READ_EVERY);
+        while began.elapsed() < 4 * STALL && held_up < STALL / 2 {
+            pace.tick().await;
+            within("a few bytes", reader.read_exact(&mut [0; READ_BYTES])).await.unwrap();
+            held_up = held_up.max(last.elapsed());
+            last = Instant::now();
+        }
+        if held_up >= STALL / 2 {
+            continue;
+        }
+        assert_eq!(state().await.unwrap(), "blocked");
+        eventually("it to be given up", async || state().await.is_none_or(|state| state == "closing")).await;
+        return;
+    }
 }
 
 matrix! {

@@ -51,6 +51,20 @@ impl<T> Socket<T> {
     }
 }
 
+/// Bytes that were sent and that the peer has not acknowledged; 0 where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn unacknowledged(stream: &TcpStream) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: this request (`man 7 tcp`: SIOCOUTQ) writes one `c_int`, and the descriptor is open while it is borrowed.
+    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { usize::try_from(bytes).unwrap_or_default() } else { 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unacknowledged(_: &TcpStream) -> usize {
+    0
+}
+
 /// A full socket, to wait until it takes bytes again.
 ///
 /// # Errors
@@ -67,5 +81,34 @@ pub(crate) struct SharedSocket<T>(Rc<Socket<T>>);
 impl<T> AsRawFd for SharedSocket<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.0.stream.as_raw_fd()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    #[test]
+    fn what_the_peer_has_taken_is_acknowledged_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut here = TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
+        let (mut there, _) = listener.accept().expect("the other end");
+        here.set_nonblocking(true).expect("an option");
+        assert_eq!(unacknowledged(&here), 0);
+        let mut sent = 0;
+        while let Ok(bytes) = here.write(&[0; 64 << 10]) {
+            sent += bytes;
+        }
+        assert!(unacknowledged(&here) > 0, "all of it fits into the other end");
+        there.read_exact(&mut vec![0; sent]).expect("what was sent");
+        let is_acknowledged = |_| {
+            sleep(Duration::from_millis(1));
+            unacknowledged(&here) == 0
+        };
+        assert!((0..30_000).any(is_acknowledged), "{} bytes are left", unacknowledged(&here));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Script {
     pub(crate) taken: BTreeMap<Slot, Vec<u8>>,
     /// Those that will never take any more.
     pub(crate) dead: BTreeSet<Slot>,
+    /// What their peers have not acknowledged.
+    pub(crate) unacknowledged: BTreeMap<Slot, usize>,
 }
 
 impl Sockets for Script {
@@ -36,6 +38,10 @@ impl Sockets for Script {
         }
         self.taken.entry(slot).or_default().extend_from_slice(&bytes[..taken]);
         Taken::Bytes(taken)
+    }
+
+    fn unacknowledged(&mut self, slot: Slot) -> usize {
+        self.unacknowledged.get(&slot).copied().unwrap_or(0)
     }
 }
 

@@ -183,10 +183,15 @@ impl TestServer {
 
     /// A connection of raw bytes that is past the handshake.
     pub(crate) async fn raw_upgraded(&self, path: &str) -> RawClient {
-        let mut raw = self.raw().await;
-        let answer = raw.upgrade(path).await;
-        assert_eq!(answer.status, 101, "{answer:?}");
-        raw
+        self.raw().await.upgraded(path).await
+    }
+
+    /// The same with a receive buffer of 4 KiB, so that what it does not read soon stays with the server.
+    pub(crate) async fn raw_narrow(&self, path: &str) -> RawClient {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let stream = within("a connection", socket.connect(self.at.websocket)).await.unwrap();
+        RawClient::of(stream).upgraded(path).await
     }
 
     /// What the WebSocket port answers to an upgrade that it is expected to refuse.
@@ -207,7 +212,12 @@ impl TestServer {
 
     /// What the operator sees of this client.
     pub(crate) async fn view_of(&self, client: &AnyClient) -> Option<Value> {
-        let address = client.address().to_string();
+        self.view_at(client.address()).await
+    }
+
+    /// The same of whoever has this address.
+    pub(crate) async fn view_at(&self, address: SocketAddr) -> Option<Value> {
+        let address = address.to_string();
         let listed = self.get("/connections?limit=10000").await.json()["connections"].take();
         listed.as_array().unwrap().iter().find(|one| one["address"] == *address).cloned()
     }
@@ -598,6 +608,13 @@ impl RawClient {
     /// Writes what the server may well refuse midway: errors are for the reading side to tell.
     pub(crate) async fn write_unless_closed(&mut self, bytes: &[u8]) -> bool {
         within("raw bytes to be written", self.stream.write_all(bytes)).await.is_ok()
+    }
+
+    /// The same past the handshake.
+    async fn upgraded(mut self, path: &str) -> Self {
+        let answer = self.upgrade(path).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        self
     }
 
     /// Asks for an upgrade by hand, and returns the answer.

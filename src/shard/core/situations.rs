@@ -21,6 +21,7 @@ use crate::shard::queue::entry::{Control, Entry};
 use crate::simulation::reading::texts;
 use crate::simulation::scene::{Script, imbalance};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const NOW: Moment = Moment::from_micros(1_000_000);
 
@@ -321,6 +322,28 @@ fn a_close_names_the_place_before_a_gap_that_was_not_told() {
     scene.assert_balanced();
 }
 
+/// Proves: whoever takes a byte of what its socket holds within the limit is not given up, though the socket asks for
+/// no more; whoever takes none is, when the limit has passed since its last.
+#[test]
+fn who_takes_little_at_a_time_is_not_stalled() {
+    const STALL_S: u64 = 3;
+    let mut scene = Scene::new(Limits { queue_stall_s: STALL_S, ..Limits::default() });
+    let id = scene.connect(&["t"]);
+    scene.sockets.room.insert(id.slot, 5);
+    scene.publish("t", "more than it takes".to_owned());
+    scene.sweep();
+    let mut is_closed_at = |second: u64, unacknowledged| {
+        scene.sockets.unacknowledged.insert(id.slot, unacknowledged);
+        scene.shard.tick(0, 10, NOW + Duration::from_secs(second), &mut scene.sockets);
+        scene.shard.is_closing(id.slot)
+    };
+    for (second, unacknowledged) in [(1, 1_000), (2, 1_000), (3, 999), (5, 999), (6, 0)] {
+        assert!(!is_closed_at(second, unacknowledged), "after {second} s");
+    }
+    assert!(!is_closed_at(6 + STALL_S - 1, 0), "too early");
+    assert!(is_closed_at(6 + STALL_S, 0), "never");
+}
+
 /// Proves: behind a full socket the newest state takes the place of the one before it, goes out with the first
 /// write after the socket frees, the client is told how many it did not get, and lag closes nothing.
 #[test]
@@ -334,7 +357,7 @@ fn a_state_subscriber_that_fell_behind_gets_the_newest() {
         scene.sweep();
         scene.assert_balanced();
     }
-    let later = NOW + std::time::Duration::from_secs(30);
+    let later = NOW + Duration::from_secs(30);
     scene.shard.heard(id.slot, 1, later);
     scene.shard.tick(0, 10, later, &mut scene.sockets);
     assert!(!scene.shard.is_closing(id.slot));
@@ -423,7 +446,7 @@ fn a_topic_has_limits_of_its_own() {
             scene.publish("u", format!("{number}"));
         }
         scene.sweep();
-        scene.shard.tick(0, 10, NOW + std::time::Duration::from_secs(2), &mut scene.sockets);
+        scene.shard.tick(0, 10, NOW + Duration::from_secs(2), &mut scene.sockets);
         assert!(scene.shard.is_closing(id.slot), "{rule:?}");
         assert!(!scene.shard.is_closing(other.slot), "{rule:?}");
         scene.assert_balanced();

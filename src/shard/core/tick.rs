@@ -35,7 +35,7 @@ impl Shard {
                     };
                     if silent_s >= limit_s {
                         self.close(slot, reason, reason.code(), text, now, sockets);
-                    } else if hot.state == State::Blocked && self.is_stalled(slot, now) {
+                    } else if hot.state == State::Blocked && self.is_stalled(slot, now, sockets) {
                         self.give_up(slot, now, sockets);
                     } else if self.is_to_be_pinged(slot, silent_s, now) {
                         self.hot[slot as usize].pinged = true;
@@ -69,11 +69,18 @@ impl Shard {
         }
     }
 
-    fn is_stalled(&self, slot: Slot, now: Moment) -> bool {
-        let queue = self.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
-        queue.is_some_and(|queue| {
-            !queue.is_patient() && now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s)
-        })
+    /// A socket asks for more only once much of what it holds has gone, so who takes little at a time is known by
+    /// what it has acknowledged.
+    fn is_stalled(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) -> bool {
+        let writer = self.writers.get_mut(slot as usize);
+        let Some(queue) = writer.and_then(|writer| writer.outbound.as_mut()) else { return false };
+        let unacknowledged = sockets.unacknowledged(slot);
+        if unacknowledged < queue.unacknowledged {
+            queue.progress = now;
+            self.hot[slot as usize].heard_s = now.secs();
+        }
+        queue.unacknowledged = unacknowledged;
+        !queue.is_patient() && now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s)
     }
 
     /// Sends a heartbeat if it is due: never behind a full socket, where the heads would be stale on arrival.

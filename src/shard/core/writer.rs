@@ -135,6 +135,11 @@ pub(crate) trait Sockets {
     fn send_datagrams(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
         self.send_all(offers, taken);
     }
+
+    /// Bytes taken that the peer has not acknowledged; 0 where nobody tells.
+    fn unacknowledged(&mut self, _: Slot) -> usize {
+        0
+    }
 }
 
 /// A connection that has ended.

@@ -32,8 +32,10 @@ pub(crate) struct Outbound {
     index: HashMap<TopicId, Waiting>,
     /// Messages replaced by a newer one that the client has not been told of.
     conflated: BTreeMap<TopicName, u64>,
-    /// When the socket last took a byte.
+    /// When the socket last took a byte, or was seen to have passed one on.
     pub(crate) progress: Moment,
+    /// Bytes that the socket held when it was last looked at.
+    pub(crate) unacknowledged: usize,
     /// True exactly when the client has been told that it is behind.
     pub(crate) is_warned: bool,
 }
@@ -48,6 +50,7 @@ impl Outbound {
             index: HashMap::new(),
             conflated: BTreeMap::new(),
             progress: now,
+            unacknowledged: 0,
             is_warned: false,
         }
     }

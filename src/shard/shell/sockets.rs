@@ -3,6 +3,7 @@
 use super::socket_table::SocketTable;
 use crate::ids::Slot;
 use crate::limits::SENDS_PER_YIELD;
+use crate::platform;
 use crate::shard::core::writer::{Offer, Sockets, Taken};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -30,6 +31,10 @@ impl Sockets for SocketTable {
 
     fn send_datagrams(&mut self, offers: &[Offer<'_>], taken: &mut [Taken]) {
         self.udp.send_all(offers, taken);
+    }
+
+    fn unacknowledged(&mut self, slot: Slot) -> usize {
+        self.get(slot).map_or(0, |socket| platform::unacknowledged(socket.stream()))
     }
 }
 
