@@ -24,6 +24,12 @@ impl Run {
     pub(crate) fn numbers(self) -> impl Iterator<Item = u32> + Clone {
         (0..self.len).map(move |at| self.first.wrapping_add(at))
     }
+
+    /// The first so many, and the rest.
+    fn split(self, len: u32) -> (Self, Self) {
+        let len = len.min(self.len);
+        (Self { len, ..self }, Self { first: self.first.wrapping_add(len), len: self.len - len })
+    }
 }
 
 /// See the module.
@@ -83,12 +89,29 @@ impl Debts {
 
     /// The whole debt of a slot, its frames in their order; it owes nothing afterwards. To be given back.
     pub(crate) fn take(&mut self, slot: Slot) -> Vec<u32> {
+        self.take_first(slot, u32::MAX)
+    }
+
+    /// The first frames that a slot owes, in their order: about so many, and the rest it still owes. To be given back.
+    pub(crate) fn take_first(&mut self, slot: Slot, about: u32) -> Vec<u32> {
         let mut debt = std::mem::take(&mut self.spare);
-        let run = self.take_run(slot);
+        let (run, rest) = self.take_run(slot).split(about);
         debt.extend(run.numbers());
+        if rest.len > 0 {
+            self.runs[slot as usize] = rest;
+            return debt;
+        }
         // The log is shorter than the range of a half, so the distance from the first tells the whole.
         let whole = |low: &u16| run.first.wrapping_add(low.wrapping_sub(run.first as u16).into());
-        self.lists.take(slot, |lows| debt.extend(lows.iter().map(whole)));
+        while debt.len() <= about as usize
+            && self.lists.take_line(slot, |lows| debt.extend(lows.iter().map(whole)))
+        {}
+        // What is left begins with a run, as ever.
+        if self.has_list(slot)
+            && let Some(first) = debt.pop()
+        {
+            self.runs[slot as usize] = Run { first, len: 1 };
+        }
         debt
     }
 

@@ -64,25 +64,27 @@ impl Lists {
         }
     }
 
-    /// Empties a list; its numbers come in their order, a line at a time.
-    pub(crate) fn take(&mut self, slot: Slot, mut numbers: impl FnMut(&[u16])) {
-        let end = std::mem::replace(&mut self.ends[slot as usize], NOWHERE);
+    /// Takes a list's first line away, whose numbers come in their order; false when there is none.
+    pub(crate) fn take_line(&mut self, slot: Slot, numbers: impl FnOnce(&[u16])) -> bool {
+        let end = self.ends[slot as usize];
         if end == NOWHERE {
-            return;
+            return false;
         }
         let last = end / STRIDE;
-        let mut at = self.pool[last as usize].next;
-        while at != last {
-            let line = &self.pool[at as usize];
+        let first = self.pool[last as usize].next;
+        let line = &self.pool[first as usize];
+        if first == last {
+            numbers(&line.numbers[..(end % STRIDE) as usize]);
+            self.ends[slot as usize] = NOWHERE;
+        } else {
             numbers(&line.numbers);
-            self.free.push(at);
-            at = line.next;
+            self.pool[last as usize].next = line.next;
         }
-        numbers(&self.pool[last as usize].numbers[..(end % STRIDE) as usize]);
-        self.free.push(last);
+        self.free.push(first);
         if self.lines() == 0 {
             self.begin_anew();
         }
+        true
     }
 
     pub(crate) fn is_empty(&self, slot: Slot) -> bool {
@@ -127,7 +129,7 @@ mod tests {
 
     fn taken(lists: &mut Lists, slot: Slot) -> Vec<u16> {
         let mut all = Vec::new();
-        lists.take(slot, |numbers| all.extend_from_slice(numbers));
+        while lists.take_line(slot, |numbers| all.extend_from_slice(numbers)) {}
         all
     }
 

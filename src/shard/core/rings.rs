@@ -22,6 +22,7 @@ enum DebtStep {
         slots: u8,
     },
     Pay(Slot),
+    PayFirst(Slot, u32),
     PayRun(Slot),
     TakeDebtors,
 }
@@ -31,6 +32,7 @@ fn debt_step() -> impl Strategy<Value = DebtStep> {
         12 => (prop_oneof![8 => Just(1_u32), 1 => 1..900_u32], any::<u8>())
             .prop_map(|(gap, slots)| DebtStep::Owe { gap, slots }),
         2 => (0..8_u32).prop_map(DebtStep::Pay),
+        2 => (0..8_u32, 1..64_u32).prop_map(|(slot, about)| DebtStep::PayFirst(slot, about)),
         1 => (0..8_u32).prop_map(DebtStep::PayRun),
         1 => Just(DebtStep::TakeDebtors),
     ]
@@ -119,6 +121,13 @@ proptest! {
                     let debt = debts.take(slot);
                     let owed = std::mem::take(&mut model[slot as usize]);
                     prop_assert_eq!(&debt, &owed);
+                    debts.give_back(debt);
+                }
+                DebtStep::PayFirst(slot, about) => {
+                    let debt = debts.take_first(slot, about);
+                    let owed = &mut model[slot as usize];
+                    prop_assert!(debt.len() >= owed.len().min(about as usize) && debt.len() <= about as usize + 30);
+                    prop_assert!(debt.iter().copied().eq(owed.drain(..debt.len())));
                     debts.give_back(debt);
                 }
                 DebtStep::TakeDebtors => prop_assert_eq!(debts.take_debtors(Vec::new()), std::mem::take(&mut debtors)),

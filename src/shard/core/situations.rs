@@ -322,6 +322,37 @@ fn a_close_names_the_place_before_a_gap_that_was_not_told() {
     scene.assert_balanced();
 }
 
+/// Proves: one who is owed thousands of datagrams is sent them in parts, between which others are read and answered.
+#[test]
+fn many_datagrams_to_one_are_sent_a_part_at_a_time() {
+    const COUNT: usize = 1_000;
+    let mut scene = Scene::new(Limits::default());
+    let ids = [&["t", "u"][..], &["t"]].map(|topics| {
+        let id = scene.shard.adopt(Encoding::Tcp, Encoding::Tcp, NOW);
+        scene.shard.send_datagrams_to(id);
+        scene.subscribe(id, topics);
+        id
+    });
+    for number in 0..COUNT {
+        scene.publish(["t", "u"][number % 2], format!("{number}"));
+    }
+    scene.shard.begin_sweep();
+    let (mut parts, mut before) = (0, 0);
+    loop {
+        let is_complete = scene.shard.sweep(32, NOW, &mut scene.sockets);
+        let sent = ids.map(|id| scene.shard.hot[id.slot as usize].sent as usize).into_iter().sum::<usize>();
+        assert!(sent - before <= 32 + 30, "{} at once", sent - before);
+        (parts, before) = (parts + 1, sent);
+        if is_complete {
+            break;
+        }
+    }
+    scene.shard.end_sweep();
+    assert_eq!((before, parts > 20), (COUNT + COUNT / 2, true));
+    assert!(ids.iter().all(|id| !scene.shard.debts.owes(id.slot)));
+    scene.assert_balanced();
+}
+
 /// Proves: whoever takes a byte of what its socket holds within the limit is not given up, though the socket asks for
 /// no more; whoever takes none is, when the limit has passed since its last.
 #[test]

@@ -54,6 +54,11 @@ impl Sweep {
         self.visited += 1;
         slot.copied()
     }
+
+    /// Whoever was visited last comes next, too.
+    fn visit_again(&mut self) {
+        self.visited -= 1;
+    }
 }
 
 impl Shard {
@@ -98,7 +103,10 @@ impl Shard {
                 due[count] = (slot, self.debts.take_run(slot));
                 count += 1;
             } else if self.is_sent_datagrams(slot) {
-                self.batch(slot);
+                self.batch(slot, (sends - spent) as u32);
+                if self.debts.owes(slot) {
+                    self.sweep.visit_again();
+                }
             } else {
                 self.pay(slot, now, sockets);
             }
@@ -165,7 +173,7 @@ impl Shard {
             let run = self.debts.take_run(slot);
             self.pay_slices(&[(slot, run)], now, sockets);
         } else if self.is_sent_datagrams(slot) {
-            self.batch(slot);
+            self.batch(slot, u32::MAX);
             self.send_batch(sockets);
         } else {
             self.pay_gathered(slot, hot.encoding, now, sockets);
