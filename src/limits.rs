@@ -140,7 +140,8 @@ pub struct Limits {
     /// Bytes one connection may hold unsent before its policy runs. Smaller drops sooner, larger hides slow
     /// readers longer.
     pub queue_bytes: usize,
-    /// Seconds a connection behind a full socket may go without taking a byte.
+    /// Seconds a connection behind a full socket may go without taking a byte. One is enough: what may wait for who
+    /// takes few is bounded by the queue.
     pub queue_stall_s: u64,
     /// Bytes all queues of one shard hold together; past it the connection furthest behind goes first.
     pub queues_bytes_per_shard: usize,

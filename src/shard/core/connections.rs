@@ -22,7 +22,7 @@ pub(crate) struct ConnectionReport {
     pub(crate) lost: Lost,
     pub(crate) queued_frames: usize,
     pub(crate) queued_bytes: usize,
-    /// Since the socket last took a byte, while it is full.
+    /// Since the socket last took a byte or was seen to have passed one on, while it is full.
     pub(crate) stalled: Duration,
     /// Since the last sign of life.
     pub(crate) silent_s: u32,

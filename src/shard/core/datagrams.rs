@@ -28,9 +28,9 @@ impl Shard {
         self.hot[slot as usize].wire == Wire::Udp
     }
 
-    /// What the slot owes goes with the next [`Shard::send_batch`]; of more than so many datagrams about the first.
-    pub(super) fn batch(&mut self, slot: Slot, about: u32) {
-        let debt = self.debts.take_first(slot, about);
+    /// The first that the slot owes, so many at least, go with the next [`Shard::send_batch`].
+    pub(super) fn batch(&mut self, slot: Slot, least: u32) {
+        let debt = self.debts.take_first(slot, least);
         for &number in &debt {
             if self.log.len_of(Encoding::Tcp, number) - tcp::LENGTH_BYTES > self.limits.datagram_bytes {
                 self.counters.oversized += 1;

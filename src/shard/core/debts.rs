@@ -77,6 +77,17 @@ impl Debts {
         self.runs[slot as usize].len > 0
     }
 
+    /// The first frame that the slot owes.
+    pub(crate) fn first(&self, slot: Slot) -> Option<u32> {
+        let run = self.runs[slot as usize];
+        (run.len > 0).then_some(run.first)
+    }
+
+    /// The slot, no debtor any more, still owes what was not taken.
+    pub(crate) fn remain(&mut self, slot: Slot) {
+        self.debtors.push(slot);
+    }
+
     /// True exactly when the debt is more than one run.
     pub(crate) fn has_list(&self, slot: Slot) -> bool {
         !self.lists.is_empty(slot)
@@ -92,10 +103,11 @@ impl Debts {
         self.take_first(slot, u32::MAX)
     }
 
-    /// The first frames that a slot owes, in their order: about so many, and the rest it still owes. To be given back.
-    pub(crate) fn take_first(&mut self, slot: Slot, about: u32) -> Vec<u32> {
+    /// The first frames that a slot owes, in their order: so many at least, thirty more at most; the rest it still owes.
+    /// To be given back.
+    pub(crate) fn take_first(&mut self, slot: Slot, least: u32) -> Vec<u32> {
         let mut debt = std::mem::take(&mut self.spare);
-        let (run, rest) = self.take_run(slot).split(about);
+        let (run, rest) = self.take_run(slot).split(least);
         debt.extend(run.numbers());
         if rest.len > 0 {
             self.runs[slot as usize] = rest;
@@ -103,7 +115,7 @@ impl Debts {
         }
         // The log is shorter than the range of a half, so the distance from the first tells the whole.
         let whole = |low: &u16| run.first.wrapping_add(low.wrapping_sub(run.first as u16).into());
-        while debt.len() <= about as usize
+        while debt.len() <= least as usize
             && self.lists.take_line(slot, |lows| debt.extend(lows.iter().map(whole)))
         {}
         // What is left begins with a run, as ever.

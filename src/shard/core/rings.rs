@@ -32,7 +32,7 @@ fn debt_step() -> impl Strategy<Value = DebtStep> {
         12 => (prop_oneof![8 => Just(1_u32), 1 => 1..900_u32], any::<u8>())
             .prop_map(|(gap, slots)| DebtStep::Owe { gap, slots }),
         2 => (0..8_u32).prop_map(DebtStep::Pay),
-        2 => (0..8_u32, 1..64_u32).prop_map(|(slot, about)| DebtStep::PayFirst(slot, about)),
+        2 => (0..8_u32, 1..64_u32).prop_map(|(slot, least)| DebtStep::PayFirst(slot, least)),
         1 => (0..8_u32).prop_map(DebtStep::PayRun),
         1 => Just(DebtStep::TakeDebtors),
     ]
@@ -123,10 +123,11 @@ proptest! {
                     prop_assert_eq!(&debt, &owed);
                     debts.give_back(debt);
                 }
-                DebtStep::PayFirst(slot, about) => {
-                    let debt = debts.take_first(slot, about);
+                DebtStep::PayFirst(slot, least) => {
+                    let debt = debts.take_first(slot, least);
                     let owed = &mut model[slot as usize];
-                    prop_assert!(debt.len() >= owed.len().min(about as usize) && debt.len() <= about as usize + 30);
+                    let least = least as usize;
+                    prop_assert!((owed.len().min(least)..=least + 30).contains(&debt.len()), "{}", debt.len());
                     prop_assert!(debt.iter().copied().eq(owed.drain(..debt.len())));
                     debts.give_back(debt);
                 }
@@ -135,6 +136,7 @@ proptest! {
             prop_assert_eq!(debts.is_clear(), debtors.is_empty());
             for slot in 0..8 {
                 prop_assert_eq!(debts.owes(slot), !model[slot as usize].is_empty());
+                prop_assert_eq!(debts.first(slot), model[slot as usize].first().copied());
             }
         }
         let listed = (0..8).map(|slot| debts.take(slot).len()).sum::<usize>();

@@ -1,4 +1,5 @@
-//! The sweep: pays every slot in debt, each in one write where the socket takes it.
+//! The sweep: pays every slot in debt, each in one write where the socket takes it; with datagrams, which are one a
+//! frame, a part at a time.
 //!
 //! Binding is late: what joins the log while a sweep is under way is paid to those visited later in the same
 //! write, and those visited earlier are in debt again for the next sweep. Every sweep starts a little further on,
@@ -55,9 +56,9 @@ impl Sweep {
         slot.copied()
     }
 
-    /// Whoever was visited last comes next, too.
-    fn visit_again(&mut self) {
-        self.visited -= 1;
+    /// True exactly when a frame was in the log when the sweep began.
+    fn is_due(&self, number: u32) -> bool {
+        (number.wrapping_sub(self.head) as i32) < 0
     }
 }
 
@@ -104,9 +105,7 @@ impl Shard {
                 count += 1;
             } else if self.is_sent_datagrams(slot) {
                 self.batch(slot, (sends - spent) as u32);
-                if self.debts.owes(slot) {
-                    self.sweep.visit_again();
-                }
+                self.visit_again_in_debt(slot);
             } else {
                 self.pay(slot, now, sockets);
             }
@@ -115,6 +114,16 @@ impl Shard {
         self.pay_slices(&due[..count], now, sockets);
         self.send_batch(sockets);
         spent
+    }
+
+    /// Whoever was visited last comes next, too, while it owes what was in the log when the sweep began; else with
+    /// the next sweep.
+    fn visit_again_in_debt(&mut self, slot: Slot) {
+        match self.debts.first(slot) {
+            Some(number) if self.sweep.is_due(number) => self.sweep.visited -= 1,
+            Some(_) => self.debts.remain(slot),
+            None => {}
+        }
     }
 
     /// Pays slots a slice of the log each, [`SENDS_PER_YIELD`] of them at most.
@@ -173,6 +182,7 @@ impl Shard {
             let run = self.debts.take_run(slot);
             self.pay_slices(&[(slot, run)], now, sockets);
         } else if self.is_sent_datagrams(slot) {
+            // All of them, however many: what it is to be sent next comes behind.
             self.batch(slot, u32::MAX);
             self.send_batch(sockets);
         } else {

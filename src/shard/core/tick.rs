@@ -28,14 +28,17 @@ impl Shard {
                 State::Free | State::Opening => {}
                 State::Closing => self.tick_closing(slot, now),
                 State::Open | State::Blocked => {
-                    let silent_s = now.secs().saturating_sub(hot.heard_s);
+                    if hot.state == State::Blocked {
+                        self.note_acknowledged(slot, now, sockets);
+                    }
+                    let silent_s = now.secs().saturating_sub(self.hot[slot as usize].heard_s);
                     let (limit_s, reason, text) = match hot.wire {
                         Wire::Udp => (self.limits.lease_s, Reason::LeaseExpired, "the lease has expired"),
                         Wire::WebSocket | Wire::Tcp => (self.limits.idle_s, Reason::NoPong, "no pong"),
                     };
                     if silent_s >= limit_s {
                         self.close(slot, reason, reason.code(), text, now, sockets);
-                    } else if hot.state == State::Blocked && self.is_stalled(slot, now, sockets) {
+                    } else if hot.state == State::Blocked && self.is_stalled(slot, now) {
                         self.give_up(slot, now, sockets);
                     } else if self.is_to_be_pinged(slot, silent_s, now) {
                         self.hot[slot as usize].pinged = true;
@@ -71,16 +74,22 @@ impl Shard {
 
     /// A socket asks for more only once much of what it holds has gone, so who takes little at a time is known by
     /// what it has acknowledged.
-    fn is_stalled(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) -> bool {
+    fn note_acknowledged(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
         let writer = self.writers.get_mut(slot as usize);
-        let Some(queue) = writer.and_then(|writer| writer.outbound.as_mut()) else { return false };
+        let Some(queue) = writer.and_then(|writer| writer.outbound.as_mut()) else { return };
         let unacknowledged = sockets.unacknowledged(slot);
         if unacknowledged < queue.unacknowledged {
             queue.progress = now;
             self.hot[slot as usize].heard_s = now.secs();
         }
         queue.unacknowledged = unacknowledged;
-        !queue.is_patient() && now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s)
+    }
+
+    fn is_stalled(&self, slot: Slot, now: Moment) -> bool {
+        let queue = self.writers.get(slot as usize).and_then(|writer| writer.outbound.as_ref());
+        queue.is_some_and(|queue| {
+            !queue.is_patient() && now.since(queue.progress) >= Duration::from_secs(self.limits.queue_stall_s)
+        })
     }
 
     /// Sends a heartbeat if it is due: never behind a full socket, where the heads would be stale on arrival.
