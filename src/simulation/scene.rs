@@ -40,7 +40,7 @@ impl Sockets for Script {
         Taken::Bytes(taken)
     }
 
-    fn unacknowledged(&mut self, slot: Slot) -> usize {
+    fn unacknowledged(&self, slot: Slot) -> usize {
         self.unacknowledged.get(&slot).copied().unwrap_or(0)
     }
 }

@@ -29,7 +29,7 @@ impl Shard {
     }
 
     /// The first that the slot owes, so many at least, go with the next [`Shard::send_batch`].
-    pub(super) fn batch(&mut self, slot: Slot, least: u32) {
+    pub(super) fn batch(&mut self, slot: Slot, least: usize) {
         let debt = self.debts.take_first(slot, least);
         for &number in &debt {
             if self.log.len_of(Encoding::Tcp, number) - tcp::LENGTH_BYTES > self.limits.datagram_bytes {

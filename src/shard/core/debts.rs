@@ -26,8 +26,8 @@ impl Run {
     }
 
     /// The first so many, and the rest.
-    fn split(self, len: u32) -> (Self, Self) {
-        let len = len.min(self.len);
+    fn split(self, len: usize) -> (Self, Self) {
+        let len = len.min(self.len as usize) as u32;
         (Self { len, ..self }, Self { first: self.first.wrapping_add(len), len: self.len - len })
     }
 }
@@ -79,8 +79,7 @@ impl Debts {
 
     /// The first frame that the slot owes.
     pub(crate) fn first(&self, slot: Slot) -> Option<u32> {
-        let run = self.runs[slot as usize];
-        (run.len > 0).then_some(run.first)
+        self.owes(slot).then(|| self.runs[slot as usize].first)
     }
 
     /// The slot, no debtor any more, still owes what was not taken.
@@ -100,12 +99,12 @@ impl Debts {
 
     /// The whole debt of a slot, its frames in their order; it owes nothing afterwards. To be given back.
     pub(crate) fn take(&mut self, slot: Slot) -> Vec<u32> {
-        self.take_first(slot, u32::MAX)
+        self.take_first(slot, usize::MAX)
     }
 
     /// The first frames that a slot owes, in their order: so many at least, thirty more at most; the rest it still owes.
     /// To be given back.
-    pub(crate) fn take_first(&mut self, slot: Slot, least: u32) -> Vec<u32> {
+    pub(crate) fn take_first(&mut self, slot: Slot, least: usize) -> Vec<u32> {
         let mut debt = std::mem::take(&mut self.spare);
         let (run, rest) = self.take_run(slot).split(least);
         debt.extend(run.numbers());
@@ -115,9 +114,7 @@ impl Debts {
         }
         // The log is shorter than the range of a half, so the distance from the first tells the whole.
         let whole = |low: &u16| run.first.wrapping_add(low.wrapping_sub(run.first as u16).into());
-        while debt.len() <= least as usize
-            && self.lists.take_line(slot, |lows| debt.extend(lows.iter().map(whole)))
-        {}
+        while debt.len() <= least && self.lists.take_line(slot, |lows| debt.extend(lows.iter().map(whole))) {}
         // What is left begins with a run, as ever.
         if self.has_list(slot)
             && let Some(first) = debt.pop()

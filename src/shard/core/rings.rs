@@ -22,7 +22,7 @@ enum DebtStep {
         slots: u8,
     },
     Pay(Slot),
-    PayFirst(Slot, u32),
+    PayFirst(Slot, usize),
     PayRun(Slot),
     TakeDebtors,
 }
@@ -32,7 +32,7 @@ fn debt_step() -> impl Strategy<Value = DebtStep> {
         12 => (prop_oneof![8 => Just(1_u32), 1 => 1..900_u32], any::<u8>())
             .prop_map(|(gap, slots)| DebtStep::Owe { gap, slots }),
         2 => (0..8_u32).prop_map(DebtStep::Pay),
-        2 => (0..8_u32, 1..64_u32).prop_map(|(slot, least)| DebtStep::PayFirst(slot, least)),
+        2 => (0..8_u32, 1..64_usize).prop_map(|(slot, least)| DebtStep::PayFirst(slot, least)),
         1 => (0..8_u32).prop_map(DebtStep::PayRun),
         1 => Just(DebtStep::TakeDebtors),
     ]
@@ -126,7 +126,6 @@ proptest! {
                 DebtStep::PayFirst(slot, least) => {
                     let debt = debts.take_first(slot, least);
                     let owed = &mut model[slot as usize];
-                    let least = least as usize;
                     prop_assert!((owed.len().min(least)..=least + 30).contains(&debt.len()), "{}", debt.len());
                     prop_assert!(debt.iter().copied().eq(owed.drain(..debt.len())));
                     debts.give_back(debt);

@@ -104,7 +104,7 @@ impl Shard {
                 due[count] = (slot, self.debts.take_run(slot));
                 count += 1;
             } else if self.is_sent_datagrams(slot) {
-                self.batch(slot, (sends - spent) as u32);
+                self.batch(slot, sends - spent);
                 self.visit_again_in_debt(slot);
             } else {
                 self.pay(slot, now, sockets);
@@ -183,7 +183,7 @@ impl Shard {
             self.pay_slices(&[(slot, run)], now, sockets);
         } else if self.is_sent_datagrams(slot) {
             // All of them, however many: what it is to be sent next comes behind.
-            self.batch(slot, u32::MAX);
+            self.batch(slot, usize::MAX);
             self.send_batch(sockets);
         } else {
             self.pay_gathered(slot, hot.encoding, now, sockets);

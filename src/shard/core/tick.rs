@@ -74,7 +74,7 @@ impl Shard {
 
     /// A socket asks for more only once much of what it holds has gone, so who takes little at a time is known by
     /// what it has acknowledged.
-    fn note_acknowledged(&mut self, slot: Slot, now: Moment, sockets: &mut impl Sockets) {
+    fn note_acknowledged(&mut self, slot: Slot, now: Moment, sockets: &impl Sockets) {
         let writer = self.writers.get_mut(slot as usize);
         let Some(queue) = writer.and_then(|writer| writer.outbound.as_mut()) else { return };
         let unacknowledged = sockets.unacknowledged(slot);

@@ -137,7 +137,7 @@ pub(crate) trait Sockets {
     }
 
     /// Bytes taken that the peer has not acknowledged; 0 where nobody tells.
-    fn unacknowledged(&mut self, _: Slot) -> usize {
+    fn unacknowledged(&self, _: Slot) -> usize {
         0
     }
 }

@@ -33,7 +33,7 @@ impl Sockets for SocketTable {
         self.udp.send_all(offers, taken);
     }
 
-    fn unacknowledged(&mut self, slot: Slot) -> usize {
+    fn unacknowledged(&self, slot: Slot) -> usize {
         self.get(slot).map_or(0, |socket| platform::unacknowledged(socket.stream()))
     }
 }
